@@ -1,0 +1,45 @@
+"""Sightword: language-supervised vision. Write a name, and a vision model sees it.
+
+    import sightword
+
+    model = sightword.load("runs/quickstart/model")
+    model.classifier(["a tabby cat", "a golden retriever"]).predict(["one.jpg"]).top(1)
+
+Nothing heavy is imported until it is used: `import sightword` loads no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sightword.errors import CheckpointError, ImageError, RequestError, SightwordError
+
+if TYPE_CHECKING:
+    from sightword.labels.classifier import Classifier
+    from sightword.model import Model, load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CheckpointError",
+    "Classifier",
+    "ImageError",
+    "Model",
+    "RequestError",
+    "SightwordError",
+    "__version__",
+    "load",
+]
+
+_LAZY = {
+    "Classifier": "sightword.labels.classifier",
+    "Model": "sightword.model",
+    "load": "sightword.model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'sightword' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)

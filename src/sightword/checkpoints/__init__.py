@@ -1,0 +1,1 @@
+"""Files to models and back: the contract, one file a family."""

@@ -1,0 +1,64 @@
+"""The contract: all that weights need to be used as their authors used them.
+
+It travels with the weights (`contract.json`), so that nothing is guessed: architecture and activation, image size,
+mean, deviation and resize, context length, special ids, licence, where it comes from.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from sightword.config import Config, parse
+from sightword.data.images import ImageSpec
+from sightword.data.tokenizer import TextSpec
+from sightword.errors import CheckpointError
+from sightword.towers.dual import DualEncoderConfig
+
+FORMAT: Literal["sightword/1"] = "sightword/1"
+
+
+class Contract(Config):
+    """provenance: free, what the trainer knows of the run (recipe, data, seed, versions)."""
+
+    format: Literal["sightword/1"] = FORMAT
+    architecture: DualEncoderConfig
+    image: ImageSpec
+    text: TextSpec
+    licence: str = "unknown"
+    provenance: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
+def read_contract(path: Path) -> Contract:
+    """Raises CheckpointError for anything but a contract of this format."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as failure:
+        raise CheckpointError(f"{path}: not readable as JSON ({failure})") from None
+    if not isinstance(values, dict) or "format" not in values:
+        raise CheckpointError(f"{path}: not a contract (it names no format)")
+    if values["format"] != FORMAT:
+        raise CheckpointError(
+            f"{path}: written in format {values['format']!r}, and this version of Sightword reads {FORMAT!r}: "
+            "use the version that wrote it, or save it again from there"
+        )
+    contract = parse(Contract, values, str(path), CheckpointError)
+    _check(contract, path)
+    return contract
+
+
+def _check(contract: Contract, path: Path) -> None:
+    architecture = contract.architecture
+    if architecture.image.image_size != contract.image.size:
+        raise CheckpointError(
+            f"{path}: contradicts itself: pictures of {contract.image.size} pixels for an image tower of "
+            f"{architecture.image.image_size}"
+        )
+    if architecture.text.context < contract.text.context:
+        raise CheckpointError(
+            f"{path}: contradicts itself: texts of {contract.text.context} tokens for a text tower of "
+            f"{architecture.text.context}"
+        )

@@ -1,0 +1,47 @@
+"""The command: one file a verb, no logic. Nothing heavy is imported before a verb runs."""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App, CycloptsError
+
+from sightword import __version__
+from sightword.errors import SightwordError
+
+app = App(
+    name="sightword",
+    help="Language-supervised vision: train a CLIP on image-text pairs, and use it by name.",
+    help_epilogue="Exit codes: 0 done, 1 the work failed, 2 the request was wrong.",
+    version=__version__,
+)
+# Each verb is imported when it is called, or when its own help is asked for.
+VERBS = {
+    "quickstart": "Train on the emoji benchmark, test on unseen styles and names, write a report.",
+    "train": "Train a recipe, or go on with an unfinished run.",
+    "classify": "Say which of the given labels fits each picture best.",
+}
+for _verb, _help in VERBS.items():
+    app.command(f"sightword.cli.{_verb}:{_verb}", name=_verb, help=_help)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and exit with its code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    try:
+        return app(arguments, exit_on_error=False, result_action="return_value") or 0
+    except CycloptsError:
+        return 2  # cyclopts has said what is wrong
+    except SightwordError as error:
+        print(f"sightword: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("sightword: interrupted; a run goes on with the same command", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader has gone (`| head`): nothing is wrong, and nothing more can be said.
+        sys.stderr.close()
+        return 0

@@ -1,0 +1,19 @@
+"""Options that mean the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, …; auto takes a GPU where there is one.")]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16"], Parameter(help="Of the towers; auto is bf16 on a GPU that has it, else fp32.")
+]
+Json = Annotated[Path | None, Parameter(help="Write the result there as JSON.")]
+Changes = Annotated[
+    tuple[str, ...],
+    Parameter(name="--set", consume_multiple=True, negative=(), help="Change the recipe: section.key=value …"),
+]
+Seed = Annotated[int | None, Parameter(help="Of weights, order and augmentation; the recipe's own otherwise.")]

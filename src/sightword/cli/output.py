@@ -1,0 +1,103 @@
+"""What verbs print: tables, progress on a terminal, JSON files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from sightword.files import whole_file
+
+if TYPE_CHECKING:
+    from sightword.evaluation.rows import Row
+    from sightword.training.loop import Status
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+def write_json(path: Path | None, values: Any) -> None:
+    if path is not None:
+        with whole_file(path) as temporary:
+            temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def table(columns: Iterable[tuple[str, bool]], rows: Iterable[Iterable[str]]) -> Table:
+    """columns: (heading, whether it holds numbers)."""
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading, numbers in columns:
+        drawn.add_column(heading, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*row)
+    return drawn
+
+
+def results_table(rows: Iterable[Row]) -> Table:
+    """Rows of one test and prompt on one line: top-1 with its interval, and top-5."""
+    by_line: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in rows:
+        by_line.setdefault((row.test, row.prompt), {})[row.metric] = row
+    lines: list[list[str]] = []
+    for (test, prompt), metrics in by_line.items():
+        top1, top5 = metrics["top1"], metrics["top5"]
+        lines.append(
+            [
+                test,
+                f"{top1.n:,}",
+                f"{top1.classes:,}",
+                prompt,
+                f"{100 * top1.value:.1f} ({100 * top1.low:.1f}–{100 * top1.high:.1f})",
+                f"{100 * top5.value:.1f}",
+            ]
+        )
+    headings = [
+        ("test", False),
+        ("images", True),
+        ("names", True),
+        ("prompt", False),
+        ("top-1 (95 %)", True),
+        ("top-5", True),
+    ]
+    return table(headings, lines)
+
+
+@contextmanager
+def training_progress() -> Generator[Callable[[Status], None] | None, None, None]:
+    """A bar with loss, images/s, the share of time spent waiting for data, and the time left. None in a pipe."""
+    if not errors.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("training"), BarColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task("reading the data", total=None)
+
+        def show(status: Status) -> None:
+            minutes, seconds = divmod(round(status.seconds_left), 60)
+            held_out = "" if status.validation is None else f" · held out {100 * status.validation:.1f} %"
+            bar.update(
+                task,
+                total=status.steps,
+                completed=status.step,
+                description=f"loss {status.loss:.3f}{held_out} · {status.images_per_second:.0f} images/s · waiting "
+                f"{100 * status.waiting:.0f} % · {minutes}:{seconds:02d} left",
+            )
+
+        yield show
+
+
+@contextmanager
+def counting_progress(what: str) -> Generator[Callable[[int, int], None] | None, None, None]:
+    """A bar that is told (done, of how many). None in a pipe."""
+    if not errors.is_terminal:
+        yield None
+        return
+    columns = (TextColumn(what), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,1 @@
+"""Files to pairs to batches: sources, order, decoding, augmentation, tokenizers."""

@@ -1,0 +1,106 @@
+"""Augmentation of one picture, drawn from the sample's own random numbers (see `sightword.data.order`).
+
+Everything is done in few passes over few pixels: one crop and resize, one colour matrix.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+import numpy as np
+from PIL import Image, ImageFilter
+from pydantic import Field
+
+from sightword.config import Config
+from sightword.data.images import ImageSpec, flatten
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Picture = np.ndarray[Any, np.dtype[np.uint8]]
+
+_LUMA = np.array([0.299, 0.587, 0.114])
+_RGB_TO_YIQ = np.array([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+_YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
+
+
+class Augment(Config):
+    """crop: the area of the crop as a share of the picture, from (low, high); a share above 1 shrinks the picture into
+    its background. aspect: the most by which the crop's sides differ. rotate: degrees, either way. flip: how often to
+    mirror. brightness, contrast, saturation: the most that each factor moves from 1. hue: degrees of colour rotation,
+    either way. grey: how often to drop colour. background: how often a transparent picture is drawn on a random colour
+    instead of the contract's. blur: how often to soften. erase: how often to paint over a patch.
+    """
+
+    crop: tuple[float, float] = (1.0, 1.0)
+    aspect: Annotated[float, Field(ge=1)] = 1.0
+    rotate: float = 0.0
+    flip: Share = 0.0
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+    saturation: Share = 0.0
+    hue: float = 0.0
+    grey: Share = 0.0
+    background: Share = 0.0
+    blur: Share = 0.0
+    erase: Share = 0.0
+
+    def __call__(self, picture: Image.Image, spec: ImageSpec, rng: np.random.Generator) -> Picture:
+        """An RGB or RGBA picture to uint8 [size, size, 3]."""
+        ground = spec.background or (0, 0, 0)
+        if rng.random() < self.background:
+            red, green, blue = rng.integers(0, 256, 3).tolist()
+            ground = (red, green, blue)
+        picture = flatten(picture, ground)
+        picture = self._crop(picture, spec, ground, rng)
+        if self.rotate:
+            angle = float(rng.uniform(-self.rotate, self.rotate))
+            picture = picture.rotate(angle, Image.Resampling.BILINEAR, fillcolor=ground)
+        if self.flip and rng.random() < self.flip:
+            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        picture = self._colour(picture, rng)
+        if self.blur and rng.random() < self.blur:
+            picture = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1.2)) * spec.size / 64))
+        if self.erase and rng.random() < self.erase:
+            width, height = (int(spec.size * side) for side in rng.uniform(0.15, 0.45, 2))
+            left, top = int(rng.integers(0, spec.size - width)), int(rng.integers(0, spec.size - height))
+            picture.paste(tuple(rng.integers(0, 256, 3).tolist()), (left, top, left + width, top + height))
+        return np.asarray(picture)
+
+    def _crop(
+        self, picture: Image.Image, spec: ImageSpec, ground: tuple[int, int, int], rng: np.random.Generator
+    ) -> Image.Image:
+        if self.crop == (1.0, 1.0) and self.aspect == 1.0:
+            return spec.fit(picture)
+        low, high = self.crop
+        share = float(rng.uniform(low, high))
+        ratio = math.exp(float(rng.uniform(-1, 1)) * math.log(self.aspect))
+        # The crop is a share of the largest centred square, so that the aspect ratio of a photo is not squashed.
+        side = min(picture.size) * math.sqrt(share)
+        width, height = side * math.sqrt(ratio), side / math.sqrt(ratio)
+        left = float(rng.uniform(0, 1)) * (picture.width - width)
+        top = float(rng.uniform(0, 1)) * (picture.height - height)
+        margin = math.ceil(max(0.0, -left, -top, left + width - picture.width, top + height - picture.height))
+        if margin:
+            wider = Image.new("RGB", (picture.width + 2 * margin, picture.height + 2 * margin), ground)
+            wider.paste(picture, (margin, margin))
+            picture, left, top = wider, left + margin, top + margin
+        box = (left, top, min(left + width, picture.width), min(top + height, picture.height))
+        filter_ = Image.Resampling.BICUBIC if spec.interpolation == "bicubic" else Image.Resampling.BILINEAR
+        return picture.resize((spec.size, spec.size), filter_, box=box)
+
+    def _colour(self, picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+        brightness, contrast, saturation, turn = rng.uniform(-1, 1, 4)
+        matrix = np.eye(3)
+        if self.hue:
+            angle = math.radians(turn * self.hue)
+            cos, sin = math.cos(angle), math.sin(angle)
+            matrix = _YIQ_TO_RGB @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ _RGB_TO_YIQ
+        keep = 0.0 if self.grey and rng.random() < self.grey else 1 + saturation * self.saturation
+        matrix = (keep * np.eye(3) + (1 - keep) * _LUMA) @ matrix
+        gain = 1 + contrast * self.contrast
+        factor = gain * (1 + brightness * self.brightness)
+        offset = 127.5 * (1 - gain)
+        if offset == 0 and np.array_equal(factor * matrix, np.eye(3)):
+            return picture
+        rows = np.concatenate([factor * matrix, np.full((3, 1), offset)], axis=1)
+        return picture.convert("RGB", tuple(rows.ravel().tolist()))

@@ -1,0 +1,123 @@
+"""Image-text pairs from a folder, or from a CSV or Parquet table of path and text."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sightword.data.pairs import Pair, PairList, Skipped, is_image_file
+from sightword.errors import RequestError
+
+_PATH_COLUMNS = ("path", "image", "filepath", "file", "filename")
+_TEXT_COLUMNS = ("text", "caption", "title")
+
+
+def read_pairs(path: str | Path) -> PairList:
+    """The pairs of a folder (image files, each with a `.txt` of its name beside it) or of a table (`.csv`, `.tsv`,
+    `.parquet` with a column of paths, relative to the table, and a column of texts).
+
+    What has no other half is left out and listed in `.skipped`. Raises RequestError where nothing remains.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = _from_folder(path)
+    elif not path.exists():
+        raise RequestError(f"{path}: no such file or folder")
+    elif path.suffix.lower() in (".csv", ".tsv", ".parquet"):
+        found = _from_table(path)
+    else:
+        raise RequestError(f"{path}: pairs come from a folder, or from a .csv, .tsv or .parquet table")
+    if not found.pairs:
+        first = f" ({len(found.skipped)} skipped, the first: {found.skipped[0].key}: {found.skipped[0].reason})"
+        raise RequestError(
+            f"{path}: no image-text pairs: put a .txt of the same name beside each image"
+            + (first if found.skipped else "")
+        )
+    return found
+
+
+def _from_folder(folder: Path) -> PairList:
+    pairs: list[Pair] = []
+    skipped: list[Skipped] = []
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    images = [file for file in files if is_image_file(file)]
+    texts = {file.with_suffix(""): file for file in files if file.suffix.lower() == ".txt"}
+    for image in images:
+        key = image.relative_to(folder).as_posix()
+        if image.with_suffix("") not in texts:
+            skipped.append(Skipped(key, "has no .txt beside it"))
+            continue
+        text = texts[image.with_suffix("")].read_text(encoding="utf-8-sig", errors="replace")
+        _add(pairs, skipped, image, text, key)
+    with_image = {image.with_suffix("") for image in images}
+    for stem in sorted(texts.keys() - with_image):
+        skipped.append(Skipped(texts[stem].relative_to(folder).as_posix(), "has no image beside it"))
+    return PairList(pairs, skipped)
+
+
+def _from_table(path: Path) -> PairList:
+    pairs: list[Pair] = []
+    skipped: list[Skipped] = []
+    for number, (image, text) in enumerate(_rows(path), start=1):
+        if not image:
+            skipped.append(Skipped(f"row {number}", "has no path"))
+            continue
+        file = path.parent / image
+        if file.is_file():
+            _add(pairs, skipped, file, text, image)
+        else:
+            skipped.append(Skipped(image, "no such file"))
+    return PairList(pairs, skipped)
+
+
+def _rows(path: Path) -> Iterable[tuple[str, str]]:
+    if path.suffix.lower() == ".parquet":
+        table = _read_parquet(path)
+        image, text = _columns(path, table.column_names)
+        for batch in table.select([image, text]).to_batches():
+            for row in batch.to_pylist():
+                yield str(row[image] or ""), str(row[text] or "")
+        return
+    # utf-8-sig: spreadsheets put a byte order mark in front of the first column's name.
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
+        reader = csv.DictReader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        try:
+            image, text = _columns(path, reader.fieldnames or [])
+            for row in reader:
+                yield row[image] or "", row[text] or ""
+        except csv.Error as failure:  # as a rule, a quote that is never closed
+            raise RequestError(f"{path}: line {reader.line_num}: not a readable table ({failure})") from None
+
+
+def _read_parquet(path: Path) -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise RequestError(f"{path}: Parquet needs pyarrow: pip install 'sightword[train]'") from None
+    try:
+        return pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowInvalid, OSError) as failure:
+        raise RequestError(f"{path}: not a readable Parquet file ({failure})") from None
+
+
+def _columns(path: Path, names: Iterable[str]) -> tuple[str, str]:
+    names = list(names)
+    image = next((name for name in _PATH_COLUMNS if name in names), None)
+    text = next((name for name in _TEXT_COLUMNS if name in names), None)
+    if image is None or text is None:
+        raise RequestError(
+            f"{path}: needs a column of paths (one of {', '.join(_PATH_COLUMNS)}) and one of texts "
+            f"(one of {', '.join(_TEXT_COLUMNS)}); it has {', '.join(names) or 'none'}"
+        )
+    return image, text
+
+
+def _add(pairs: list[Pair], skipped: list[Skipped], image: Path, text: str, key: str) -> None:
+    text = " ".join(text.split())
+    if text:
+        pairs.append(Pair(image=image, texts=(text,), key=key))
+    else:
+        skipped.append(Skipped(key, "its text is empty"))

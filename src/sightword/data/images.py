@@ -1,0 +1,172 @@
+"""Reading one image, whatever it comes as, and bringing it to the size that a model wants."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from sightword.config import Config
+from sightword.errors import ImageError
+
+# A path, the bytes of a file, a PIL image, or an array: uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4].
+ImageLike: TypeAlias = "str | Path | bytes | Image.Image | np.ndarray[Any, Any]"
+Resample: TypeAlias = Literal["bicubic", "bilinear"]
+
+_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+class ImageSpec(Config):
+    """How a picture becomes a tower's input; part of every contract.
+
+    size: height and width, in pixels. resize: `shortest` brings the shorter side to `size` and crops the centre,
+    `squash` ignores the aspect ratio. mean, std: of values in [0, 1]. background: the RGB on which transparency is
+    drawn; None drops the alpha channel as `Image.convert` does. orient: turn by the EXIF orientation first.
+    """
+
+    size: int
+    resize: Literal["shortest", "squash"] = "shortest"
+    interpolation: Resample = "bicubic"
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    background: tuple[int, int, int] | None = (255, 255, 255)
+    orient: bool = True
+
+    def prepare(self, image: ImageLike) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """An image, as uint8 [size, size, 3]."""
+        picture = flatten(open_image(image, orient=self.orient), self.background)
+        return np.asarray(self.fit(picture))
+
+    def fit(self, picture: Image.Image) -> Image.Image:
+        """Resize and crop. The long side is truncated and the offset rounds halves to even, as torchvision does."""
+        n, (width, height) = self.size, picture.size
+        filter_ = _FILTERS[self.interpolation]
+        if self.resize == "squash":
+            return picture if (width, height) == (n, n) else picture.resize((n, n), filter_)
+        short, long = min(width, height), max(width, height)
+        if short != n:
+            scaled = int(n * long / short)
+            if long > 64 * short:
+                # A strip of 1 x 100,000 pixels would grow to gigabytes when its short side is brought to n: only what
+                # the crop keeps is computed.
+                offset = round((scaled - n) / 2)
+                start, stop = offset * long / scaled, (offset + n) * long / scaled
+                box = (0, start, width, stop) if width <= height else (start, 0, stop, height)
+                return picture.resize((n, n), filter_, box=box)
+            size = (n, scaled) if width <= height else (scaled, n)
+            picture = picture.resize(size, filter_)
+        return _centre(picture, n, n) if picture.size != (n, n) else picture
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 [B, 3, H, W] to float32, zero mean and unit deviation by the contract's figures."""
+        mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
+        return (images.float() / 255 - mean) / std
+
+
+def _centre(picture: Image.Image, width: int, height: int) -> Image.Image:
+    left = round((picture.width - width) / 2)
+    top = round((picture.height - height) / 2)
+    return picture.crop((left, top, left + width, top + height))
+
+
+def describe(image: ImageLike) -> str:
+    """A short name for messages."""
+    if isinstance(image, str | Path):
+        return str(image)
+    if isinstance(image, bytes):
+        return f"image of {len(image):,} bytes"
+    if isinstance(image, Image.Image):
+        return getattr(image, "filename", "") or f"PIL image of {image.width}x{image.height}"
+    if isinstance(image, np.ndarray):
+        shape = "x".join(map(str, image.shape))
+        return f"array of {shape}"
+    return type(image).__name__
+
+
+def open_image(image: ImageLike, orient: bool = True) -> Image.Image:
+    """Decode `image` to mode RGB, or RGBA where it has transparency.
+
+    The first frame stands for an animation; 16-bit grey is scaled to 8 bits. Pillow's limit on the number of pixels
+    stays on. Raises ImageError for whatever cannot be read.
+    """
+    name = describe(image)
+    try:
+        if isinstance(image, np.ndarray):
+            return _from_array(image, name)
+        if isinstance(image, Image.Image):
+            picture = image
+        else:
+            if not isinstance(image, str | Path | bytes):
+                raise ImageError(name, "an image is a path, bytes, a PIL image or a numpy array")
+            if isinstance(image, str | Path) and Path(image).is_dir():
+                raise ImageError(name, "is a folder, not an image file")
+            picture = Image.open(io.BytesIO(image) if isinstance(image, bytes) else image)
+        with warnings.catch_warnings():
+            # Pillow warns about palettes with byte transparency and then does the right thing below.
+            warnings.filterwarnings("ignore", message="Palette images with Transparency")
+            return _to_rgb(picture, orient)
+    except ImageError:
+        raise
+    except FileNotFoundError:
+        raise ImageError(name, "no such file") from None
+    except UnidentifiedImageError:
+        empty = (isinstance(image, bytes) and not image) or (
+            isinstance(image, str | Path) and Path(image).stat().st_size == 0
+        )
+        raise ImageError(name, "the file is empty" if empty else "is not an image that Pillow can read") from None
+    except Image.DecompressionBombError as bomb:
+        raise ImageError(name, f"refused: {bomb}; raise PIL.Image.MAX_IMAGE_PIXELS if you trust it") from None
+    except (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError) as failure:
+        # Pillow's decoders raise all of these on damaged files.
+        raise ImageError(name, f"the image is damaged or cut short ({failure})") from None
+
+
+def _to_rgb(picture: Image.Image, orient: bool) -> Image.Image:
+    if orient:
+        picture = ImageOps.exif_transpose(picture)
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        return _from_deep_grey(np.asarray(picture))
+    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+        return picture.convert("RGBA")
+    return picture.convert("RGB")
+
+
+def _from_deep_grey(values: np.ndarray[Any, Any]) -> Image.Image:
+    # 16-bit files arrive as I;16 or as I (32-bit integers); their white is 65,535. F has no agreed white: values up
+    # to 1 are read as fractions, larger ones as 8-bit or 16-bit levels.
+    top = float(values.max(initial=0))
+    white = (
+        1.0 if values.dtype.kind == "f" and top <= 1 else 255.0 if values.dtype.kind == "f" and top <= 255 else 65535.0
+    )
+    grey = np.clip(np.nan_to_num(values.astype(np.float32)) * (255 / white) + 0.5, 0, 255).astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _from_array(values: np.ndarray[Any, Any], name: str) -> Image.Image:
+    shape_ok = values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (1, 3, 4))
+    if not shape_ok or 0 in values.shape:
+        raise ImageError(name, "an array must be [H, W], [H, W, 1], [H, W, 3] or [H, W, 4], and not empty")
+    if values.dtype != np.uint8:
+        raise ImageError(name, f"an array must hold uint8 values from 0 to 255, not {values.dtype}")
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    picture = Image.fromarray(np.ascontiguousarray(values))
+    return picture if picture.mode in ("RGB", "RGBA") else picture.convert("RGB")
+
+
+def flatten(picture: Image.Image, background: tuple[int, int, int] | None) -> Image.Image:
+    """RGBA drawn on a background (or stripped of its alpha, where `background` is None), as RGB."""
+    if picture.mode == "RGB":
+        return picture
+    if background is None:
+        return picture.convert("RGB")
+    ground = Image.new("RGBA", picture.size, (*background, 255))
+    ground.alpha_composite(picture)
+    return ground.convert("RGB")

@@ -1,0 +1,106 @@
+"""From pairs to batches: reads ahead in threads, in an order that depends on seed and position alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from sightword.data.augment import Augment, Picture
+from sightword.data.images import ImageSpec, open_image
+from sightword.data.order import order, sample_rng
+from sightword.data.pairs import Batch, Pair, Skipped, Source, label_id
+from sightword.data.tokenizer import Tokenizer
+from sightword.errors import ImageError
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One pair as one epoch sees it."""
+
+    pixels: Picture
+    text: str
+    label: str
+    key: str
+
+
+@dataclass
+class Loader:
+    """templates: sentences with `{}` for the text, one of them drawn for each sample. first: how often the first text
+    of a pair is taken; the others share the rest."""
+
+    source: Source
+    tokenizer: Tokenizer
+    spec: ImageSpec
+    augment: Augment
+    batch_size: int
+    seed: int
+    templates: Sequence[str] = ("{}",)
+    first: float = 1.0
+    workers: int = 2
+    ahead: int = 4
+    _orders: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def batches(self, start: int = 0) -> Generator[Batch, None, None]:
+        """Batch after batch without end, from batch number `start`. The last batch of an epoch is filled from the next
+        epoch. A pair that cannot be read is left out of its batch, and named in it."""
+        waiting: deque[list[Future[Sample | Skipped]]] = deque()
+        number = start
+        with ThreadPoolExecutor(max_workers=self.workers, thread_name_prefix="load") as pool:
+            try:
+                while True:
+                    while len(waiting) < self.ahead:
+                        positions = range(number * self.batch_size, (number + 1) * self.batch_size)
+                        waiting.append([pool.submit(self.sample, position) for position in positions])
+                        number += 1
+                    yield self._collate([future.result() for future in waiting.popleft()])
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def sample(self, position: int) -> Sample | Skipped:
+        """The sample at `position` of the run: a pure function of it, the seed and the source."""
+        epoch, place = divmod(position, len(self.source))
+        index = int(self._order(epoch)[place])
+        pair = self.source[index]
+        rng = sample_rng(self.seed, epoch, index)
+        text = self._text(pair, rng)
+        try:
+            picture = open_image(pair.image, orient=self.spec.orient)
+        except ImageError as error:
+            return Skipped(pair.key, error.reason)
+        return Sample(self.augment(picture, self.spec, rng), text, pair.name, pair.key)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        # Called from several threads at once, and for many epochs where the source is smaller than a batch: an order
+        # that another thread has dropped meanwhile is still good here.
+        found = self._orders.get(epoch)
+        if found is None:
+            found = order(len(self.source), self.seed, epoch)
+            if len(self._orders) > 3:
+                self._orders.pop(min(self._orders.copy(), default=epoch), None)
+            self._orders[epoch] = found
+        return found
+
+    def _text(self, pair: Pair, rng: np.random.Generator) -> str:
+        # Both numbers are always drawn, so that a change of the texts does not change the augmentation.
+        which, template = rng.random(2)
+        text = pair.texts[0]
+        if which >= self.first and len(pair.texts) > 1:
+            text = pair.texts[1 + int((which - self.first) / (1 - self.first) * (len(pair.texts) - 1))]
+        return self.templates[int(template * len(self.templates))].replace("{}", text)
+
+    def _collate(self, outcomes: Sequence[Sample | Skipped]) -> Batch:
+        samples = [outcome for outcome in outcomes if isinstance(outcome, Sample)]
+        size = self.spec.size
+        pixels = np.stack([sample.pixels for sample in samples]) if samples else np.empty((0, size, size, 3), np.uint8)
+        return Batch(
+            images=torch.from_numpy(pixels).permute(0, 3, 1, 2),
+            tokens=self.tokenizer([sample.text for sample in samples], truncate=True),
+            labels=torch.tensor([label_id(sample.label) for sample in samples], dtype=torch.int64),
+            keys=tuple(sample.key for sample in samples),
+            skipped=tuple(outcome for outcome in outcomes if isinstance(outcome, Skipped)),
+        )

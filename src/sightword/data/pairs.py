@@ -1,0 +1,131 @@
+"""Pairs and batches: what flows from files to towers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sightword.data.images import ImageLike
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An image with the texts that are true of it.
+
+    label: what the image shows. Two pairs with one label are positives of each other; the first text stands in where
+        there is no label.
+    group: where the image comes from (a vendor, a camera, a site), for accuracy by group.
+    key: names the pair in logs and reports.
+    """
+
+    image: ImageLike
+    texts: tuple[str, ...]
+    key: str
+    label: str = ""
+    group: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.label or self.texts[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Something that was left out, and why."""
+
+    key: str
+    reason: str
+
+
+class Source(Protocol):
+    """Pairs that can be reached by their index. `skipped` lists what was left out when the source was opened."""
+
+    @property
+    def skipped(self) -> Sequence[Skipped]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Pair: ...
+
+
+@dataclass(frozen=True)
+class PairList:
+    """Pairs held in memory (the pairs, not the pictures: those stay files until they are needed)."""
+
+    pairs: Sequence[Pair]
+    skipped: Sequence[Skipped] = ()
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Pair:
+        return self.pairs[index]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Texts as numbers. ids: int64 [B, L], padded on the right; lengths: int64 [B], start and end included."""
+
+    ids: Tensor
+    lengths: Tensor
+
+    def to(self, device: torch.device | str) -> Tokens:
+        return Tokens(self.ids.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True))
+
+    def __len__(self) -> int:
+        return self.ids.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """images: uint8 [B, 3, H, W]; tokens of one text an image; labels: int64 [B], equal where two pairs are positives
+    of each other; skipped: the pairs of this batch that could not be read."""
+
+    images: Tensor
+    tokens: Tokens
+    labels: Tensor
+    keys: tuple[str, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+    def to(self, device: torch.device | str) -> Batch:
+        return replace(
+            self,
+            images=self.images.to(device, non_blocking=True),
+            tokens=self.tokens.to(device),
+            labels=self.labels.to(device, non_blocking=True),
+        )
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+
+def fraction_of(text: str) -> float:
+    """A number in [0, 1) that depends on `text` alone, for splits that never move."""
+    return int.from_bytes(hashlib.sha1(text.encode()).digest()[:8], "big") / 2**64
+
+
+def label_id(label: str) -> int:
+    """A 63-bit number for a label: equal labels, equal numbers, in every process."""
+    return int.from_bytes(hashlib.sha1(label.encode()).digest()[:8], "big") >> 1
+
+
+def hold_out(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
+    """Split by a hash of each key into (the rest, about `share` of the pairs)."""
+    rest: list[Pair] = []
+    held: list[Pair] = []
+    for pair in pairs:
+        (held if fraction_of(pair.key) < share else rest).append(pair)
+    return rest, held
+
+
+def is_image_file(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})

@@ -1,0 +1,129 @@
+"""Text to token ids, through the `tokenizers` library, by a `tokenizer.json` and a few numbers of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer as Engine
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+
+from sightword.config import Config
+from sightword.data.pairs import Tokens
+from sightword.errors import CheckpointError, RequestError
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+class TextSpec(Config):
+    """How a text becomes a tower's input; part of every contract.
+
+    context: the most tokens of a text, start and end included. start_id, end_id, pad_id: the special ids, checked
+    against the tokenizer when a checkpoint is loaded.
+    """
+
+    context: int
+    start_token: str
+    end_token: str
+    start_id: int
+    end_id: int
+    pad_id: int
+
+
+class Tokenizer:
+    """A `tokenizers` engine with its TextSpec. Special strings inside a text are encoded as ordinary text."""
+
+    def __init__(self, engine: Engine, spec: TextSpec) -> None:
+        for name, token, expected in (
+            ("start", spec.start_token, spec.start_id),
+            ("end", spec.end_token, spec.end_id),
+        ):
+            if engine.token_to_id(token) != expected:
+                raise CheckpointError(
+                    f"the contract says that the {name} token {token!r} has id {expected}, but in the tokenizer it has "
+                    f"{engine.token_to_id(token)}: tokenizer.json and contract.json do not belong together"
+                )
+        self.engine = engine
+        self.spec = spec
+        engine.no_padding()
+        engine.no_truncation()
+        # Otherwise a text that holds "<|endoftext|>" would end there.
+        engine.encode_special_tokens = True
+
+    @classmethod
+    def read(cls, path: Path, spec: TextSpec) -> Tokenizer:
+        return cls(read_engine(path), spec)
+
+    def save(self, path: Path) -> None:
+        path.write_text(self.engine.to_str(pretty=True), encoding="utf-8")
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of rows that an embedding table needs."""
+        return self.engine.get_vocab_size(with_added_tokens=True)
+
+    def __call__(self, texts: Sequence[str], truncate: bool = False) -> Tokens:
+        """Token ids of each text, padded only to the longest of them.
+
+        A text that does not fit the context raises RequestError, or is cut with its end token kept (`truncate`).
+        """
+        room = self.spec.context - 2
+        rows: list[list[int]] = []
+        for text, encoding in zip(
+            texts, self.engine.encode_batch_fast(list(texts), add_special_tokens=False), strict=True
+        ):
+            ids = encoding.ids
+            if len(ids) > room:
+                if not truncate:
+                    raise RequestError(
+                        f"{_shorten(text)!r} has {len(ids)} tokens; the model reads at most {room}: shorten it"
+                    )
+                ids = ids[:room]
+            rows.append([self.spec.start_id, *ids, self.spec.end_id])
+        lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+        width = max(map(len, rows), default=0)
+        padded = [row + [self.spec.pad_id] * (width - len(row)) for row in rows]
+        return Tokens(torch.tensor(padded, dtype=torch.int64).reshape(len(rows), width), lengths)
+
+    def fits(self, text: str) -> bool:
+        return len(self.engine.encode(text, add_special_tokens=False).ids) <= self.spec.context - 2
+
+
+def read_engine(path: Path) -> Engine:
+    try:
+        return Engine.from_file(str(path))
+    except Exception as failure:  # `tokenizers` raises bare Exception for a missing, empty or malformed file
+        raise CheckpointError(f"{path}: not a readable tokenizer.json ({failure})") from None
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> Tokenizer:
+    """Byte-level BPE on `texts` (lower-cased, NFC), with CLIP's special tokens.
+
+    The vocabulary may come out smaller where the texts hold fewer merges. Source: CLIP (arXiv 2103.00020), section 2.4.
+    """
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    if vocabulary < len(alphabet) + 2:
+        raise RequestError(f"a byte-level vocabulary needs at least {len(alphabet) + 2} entries, not {vocabulary}")
+    engine = Engine(models.BPE())
+    engine.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    # The space before a word is kept in the word, and every text begins with one: so a word has the same tokens
+    # wherever it stands.
+    engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    engine.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[START, END],
+        initial_alphabet=sorted(alphabet),
+        show_progress=False,
+    )
+    engine.train_from_iterator(sorted(set(texts)), trainer)
+    start_id, end_id = engine.token_to_id(START), engine.token_to_id(END)
+    assert start_id is not None
+    assert end_id is not None
+    spec = TextSpec(context=context, start_token=START, end_token=END, start_id=start_id, end_id=end_id, pad_id=end_id)
+    return Tokenizer(engine, spec)
+
+
+def _shorten(text: str, limit: int = 60) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"

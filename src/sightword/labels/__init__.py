@@ -1,0 +1,1 @@
+"""Words to classifiers: prompts, zero-shot heads."""

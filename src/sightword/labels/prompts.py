@@ -1,0 +1,47 @@
+"""Prompt templates: the sentence into which a label is put. `{}` is the place of the label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sightword.errors import RequestError
+
+PLAIN = ("{}",)
+"""The label as it was written."""
+
+PHOTO = ("a photo of a {}.",)
+"""CLIP's own first template (arXiv 2103.00020, section 3.1.4)."""
+
+
+def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels without surrounding space. Raises RequestError for none, an empty one, or one that stands twice."""
+    if isinstance(labels, str):
+        raise RequestError("labels must be a list; put the single one into brackets")
+    clean = [" ".join(label.split()) for label in labels]
+    if not clean:
+        raise RequestError("no labels: name at least one thing to look for")
+    if "" in clean:
+        raise RequestError(f"label {clean.index('') + 1} of {len(clean)} is empty")
+    seen: dict[str, int] = {}
+    for place, label in enumerate(clean, start=1):
+        if label in seen:
+            raise RequestError(f"the label {label!r} stands twice (places {seen[label]} and {place}): remove one")
+        seen[label] = place
+    return tuple(clean)
+
+
+def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
+    """Raises RequestError for a template without exactly one `{}`."""
+    if isinstance(templates, str):
+        templates = [templates]
+    if not templates:
+        raise RequestError("no prompt templates: '{}' stands for the label as it is")
+    for template in templates:
+        if template.count("{}") != 1:
+            raise RequestError(f"the prompt template {template!r} needs exactly one {{}} where the label goes")
+    return tuple(templates)
+
+
+def fill(template: str, label: str) -> str:
+    # Not str.format: a label may hold braces of its own.
+    return template.replace("{}", label)

@@ -1,0 +1,26 @@
+"""The front door: `sightword.load` gives a Model, an Embedder that also turns words into tools."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sightword.checkpoints.native import load_checkpoint
+from sightword.embedding.embedder import Embedder, Precision
+from sightword.labels.classifier import Classifier
+from sightword.labels.prompts import PLAIN
+from sightword.labels.zero_shot import zero_shot
+
+
+class Model(Embedder):
+    """An Embedder with its verbs. Each makes a tool from words."""
+
+    def classifier(self, labels: Sequence[str], templates: Sequence[str] = PLAIN) -> Classifier:
+        """A zero-shot classifier. templates: sentences with `{}` for the label; several are averaged."""
+        return zero_shot(self, labels, templates)
+
+
+def load(folder: str | Path, device: str = "auto", precision: Precision = "auto") -> Model:
+    """Load a checkpoint folder. Raises CheckpointError where it cannot be used as it is."""
+    model, contract, tokenizer = load_checkpoint(folder)
+    return Model(model, contract, tokenizer, device=device, precision=precision)

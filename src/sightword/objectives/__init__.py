@@ -1,0 +1,5 @@
+"""Embeddings to loss."""
+
+from sightword.objectives.infonce import InfoNCE
+
+__all__ = ["InfoNCE"]

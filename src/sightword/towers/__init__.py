@@ -1,0 +1,1 @@
+"""Batches to embeddings: image towers, text towers, the dual encoder, presets."""

@@ -1,0 +1,127 @@
+"""Towers around a pretrained backbone of another kind: its features, then a projection to the joint space.
+
+Locked, partly or fully trained (LiT: arXiv 2111.07991). An image backbone is any module that maps images
+[B, 3, H, W] to features [B, F]; `register_backbone` gives it the name by which a checkpoint finds it again. A text
+backbone is an encoder of the BERT family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sightword.config import Config
+from sightword.data.pairs import Tokens
+from sightword.errors import RequestError
+from sightword.towers.bert import Bert, BertConfig
+from sightword.towers.efficientnet import FEATURES, EfficientNetLite
+from sightword.towers.tower import Tower
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """build: makes the module, with random weights. features: F."""
+
+    build: Callable[[], nn.Module]
+    features: int
+
+
+_BACKBONES: dict[str, Backbone] = {
+    "efficientnet-lite0": Backbone(lambda: EfficientNetLite("lite0"), FEATURES),
+    "efficientnet-lite1": Backbone(lambda: EfficientNetLite("lite1"), FEATURES),
+    "efficientnet-lite2": Backbone(lambda: EfficientNetLite("lite2"), FEATURES),
+    "efficientnet-lite3": Backbone(lambda: EfficientNetLite("lite3"), FEATURES),
+    "efficientnet-lite4": Backbone(lambda: EfficientNetLite("lite4"), FEATURES),
+}
+
+
+def register_backbone(name: str, build: Callable[[], nn.Module], features: int) -> None:
+    """Make `name` usable in recipes and checkpoints. A checkpoint stores the name only: whoever loads it registers
+    the same builder first. A module with a method `stages()` (its parts from input to output) can be locked in part.
+    """
+    _BACKBONES[name] = Backbone(build, features)
+
+
+class BackboneConfig(Config):
+    """name: a registered backbone. image_size: of its input, in pixels."""
+
+    kind: Literal["backbone"] = "backbone"
+    name: str
+    image_size: int
+
+
+class TextEncoderConfig(Config):
+    """encoder: the backbone. context: the most tokens of a text."""
+
+    kind: Literal["encoder"] = "encoder"
+    encoder: BertConfig
+    context: int
+
+
+class ImageBackbone(Tower):
+    def __init__(self, config: BackboneConfig, embed_dim: int) -> None:
+        super().__init__()
+        if config.name not in _BACKBONES:
+            known = ", ".join(sorted(_BACKBONES))
+            raise RequestError(f"no backbone is registered as {config.name!r}; registered are {known}")
+        found = _BACKBONES[config.name]
+        self.embed_dim = embed_dim
+        self.backbone = found.build()
+        self.projection = nn.Linear(found.features, embed_dim, bias=False)
+        nn.init.normal_(self.projection.weight, std=found.features**-0.5)
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        return self.projection(self.backbone(images_B3HW))
+
+    def stages(self) -> Sequence[nn.Module]:
+        stages = getattr(self.backbone, "stages", None)
+        return stages() if callable(stages) else [self.backbone]
+
+
+class TextEncoder(Tower):
+    def __init__(self, config: TextEncoderConfig, embed_dim: int) -> None:
+        super().__init__()
+        width, positions = config.encoder.width, config.encoder.positions - config.encoder.position_offset
+        if config.context > positions:
+            raise ValueError(f"a context of {config.context} tokens, and the encoder has {positions} positions")
+        self.embed_dim = embed_dim
+        self.backbone = Bert(config.encoder)
+        self.projection = nn.Linear(width, embed_dim, bias=False)
+        if embed_dim == width:
+            # The joint space begins as the encoder's own space, in which it already knows what is near to what.
+            nn.init.eye_(self.projection.weight)
+        else:
+            nn.init.normal_(self.projection.weight, std=width**-0.5)
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        return self.project(self.features(tokens))
+
+    def features(self, tokens: Tokens) -> Tensor:
+        """What the backbone gives, [B, W]: constant while it is locked, and so worth keeping."""
+        return self.backbone(tokens)
+
+    def project(self, features_BW: Tensor) -> Tensor:
+        return self.projection(features_BW)
+
+    def stages(self) -> Sequence[nn.Module]:
+        return self.backbone.stages()
+
+
+def load_backbone(backbone: nn.Module, weights: dict[str, Tensor], where: str) -> None:
+    """Fill a backbone, strictly: every tensor is there, and of its shape."""
+    own = backbone.state_dict()
+    missing = sorted(own.keys() - weights.keys())
+    unknown = sorted(weights.keys() - own.keys())
+    shapes = [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
+    if missing or unknown or shapes:
+        first = missing[0] if missing else unknown[0] if unknown else sorted(shapes)[0]
+        raise RequestError(
+            f"{where}: not the weights of this backbone ({len(missing)} tensors missing, {len(unknown)} unknown, "
+            f"{len(shapes)} of another shape; the first: {first})"
+        )
+    with torch.no_grad():
+        backbone.load_state_dict(weights)

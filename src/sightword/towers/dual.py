@@ -1,0 +1,80 @@
+"""The dual encoder: two towers and a temperature (CLIP, arXiv 2103.00020, figure 3).
+
+Shapes: B batch, D joint space.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from sightword.config import Config
+from sightword.data.pairs import Tokens
+from sightword.towers.backbone import BackboneConfig, ImageBackbone, TextEncoder, TextEncoderConfig
+from sightword.towers.resnet import ResNet, ResNetConfig
+from sightword.towers.text import TextConfig, TextTransformer
+from sightword.towers.tower import Tower
+from sightword.towers.vit import ViT, ViTConfig
+
+ImageConfig = Annotated[ViTConfig | ResNetConfig | BackboneConfig, Field(discriminator="kind")]
+TextTowerConfig = Annotated[TextConfig | TextEncoderConfig, Field(discriminator="kind")]
+
+MAX_SCALE = 100.0
+
+
+class DualEncoderConfig(Config):
+    embed_dim: int
+    image: ImageConfig
+    text: TextTowerConfig
+
+
+class DualEncoder(nn.Module):
+    """Knows no files and no tokenizer. `log_scale` holds ln(1 / temperature), learned, from ln(1/0.07)."""
+
+    def __init__(self, config: DualEncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.image = _image_tower(config.image, config.embed_dim)
+        self.text = _text_tower(config.text, config.embed_dim)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def encode_image(self, images_B3HW: Tensor) -> Tensor:
+        """Normalised pictures to unit vectors [B, D], in float32."""
+        return F.normalize(self.image(images_B3HW).float(), dim=-1)
+
+    def encode_text(self, tokens: Tokens) -> Tensor:
+        """Tokens to unit vectors [B, D], in float32."""
+        return F.normalize(self.text(tokens).float(), dim=-1)
+
+    @property
+    def scale(self) -> Tensor:
+        """1 / temperature: what a cosine is multiplied with to give a logit."""
+        return self.log_scale.exp()
+
+    @torch.no_grad()
+    def clamp_scale(self) -> None:
+        """Keep the scale from 1 to 100; called after each optimizer step (the paper, section 2.5)."""
+        self.log_scale.clamp_(0, math.log(MAX_SCALE))
+
+
+def _image_tower(config: ViTConfig | ResNetConfig | BackboneConfig, embed_dim: int) -> Tower:
+    match config:
+        case ViTConfig():
+            return ViT(config, embed_dim)
+        case ResNetConfig():
+            return ResNet(config, embed_dim)
+        case BackboneConfig():
+            return ImageBackbone(config, embed_dim)
+
+
+def _text_tower(config: TextConfig | TextEncoderConfig, embed_dim: int) -> Tower:
+    match config:
+        case TextConfig():
+            return TextTransformer(config, embed_dim)
+        case TextEncoderConfig():
+            return TextEncoder(config, embed_dim)

@@ -1,0 +1,71 @@
+"""The parts that every tower shares: activations, attention, the pre-norm block.
+
+Shapes: B batch, L sequence length, W width, H heads.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Activation: TypeAlias = Literal["quick_gelu", "gelu", "gelu_tanh"]
+
+
+class QuickGELU(nn.Module):
+    """x * sigmoid(1.702 x), the activation of OpenAI's CLIP."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+def activation(name: Activation) -> nn.Module:
+    if name == "quick_gelu":
+        return QuickGELU()
+    return nn.GELU(approximate="tanh" if name == "gelu_tanh" else "none")
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one projection for queries, keys and values (in this order)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"a width of {width} does not divide into {heads} heads")
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x_BLW: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+        B, L, W = x_BLW.shape
+        q, k, v = self.qkv(x_BLW).view(B, L, 3, self.heads, W // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+        return self.out(y.transpose(1, 2).reshape(B, L, W))
+
+
+class MLP(nn.Module):
+    def __init__(self, width: int, hidden: int, act: Activation) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.act = activation(act)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.act(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, width: int, heads: int, mlp_width: int, act: Activation) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = MLP(width, mlp_width, act)
+
+    def forward(self, x_BLW: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+        x_BLW = x_BLW + self.attention(self.norm1(x_BLW), mask, causal)
+        return x_BLW + self.mlp(self.norm2(x_BLW))

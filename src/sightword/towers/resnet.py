@@ -1,0 +1,120 @@
+"""The ModifiedResNet of CLIP (arXiv 2103.00020, section 2.4).
+
+Three convolutions as the stem, an average pool in front of every convolution that would stride (anti-aliasing), and
+attention pooling: the mean of all positions asks, all positions answer. Shapes: B batch, L positions (the mean
+first), W channels, D joint space.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sightword.config import Config
+from sightword.towers.tower import Tower
+
+_EXPANSION = 4
+
+
+class ResNetConfig(Config):
+    """width: channels of the stem; the last stage has 32 times as many. heads: of the attention pool."""
+
+    kind: Literal["resnet"] = "resnet"
+    image_size: int
+    blocks: tuple[int, int, int, int]
+    width: int
+    heads: int
+
+
+def _conv(inside: int, outside: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inside, outside, kernel, stride=stride, padding=kernel // 2, bias=False)
+
+
+class Bottleneck(nn.Module):
+    def __init__(self, inside: int, planes: int, stride: int) -> None:
+        super().__init__()
+        outside = planes * _EXPANSION
+        self.conv1, self.norm1 = _conv(inside, planes, 1), nn.BatchNorm2d(planes)
+        self.conv2, self.norm2 = _conv(planes, planes, 3), nn.BatchNorm2d(planes)
+        self.pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+        self.conv3, self.norm3 = _conv(planes, outside, 1), nn.BatchNorm2d(outside)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or inside != outside:
+            pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+            self.shortcut = nn.Sequential(pool, _conv(inside, outside, 1), nn.BatchNorm2d(outside))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        y = F.relu(self.norm2(self.conv2(y)), inplace=True)
+        y = self.norm3(self.conv3(self.pool(y)))
+        return F.relu(y + self.shortcut(x), inplace=True)
+
+
+class AttentionPool(nn.Module):
+    """One attention layer in which only the mean of the positions is a query."""
+
+    def __init__(self, positions: int, width: int, heads: int, embed_dim: int) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"a width of {width} does not divide into {heads} heads")
+        self.heads = heads
+        self.positions = nn.Parameter(torch.empty(positions + 1, width))
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, embed_dim)
+
+    def forward(self, x_BWhw: Tensor) -> Tensor:
+        x_BLW = x_BWhw.flatten(2).transpose(1, 2)
+        x_BLW = torch.cat([x_BLW.mean(dim=1, keepdim=True), x_BLW], dim=1) + self.positions
+        B, L, W = x_BLW.shape
+        split = (self.heads, W // self.heads)
+        q = self.query(x_BLW[:, :1]).view(B, 1, *split).transpose(1, 2)
+        k = self.key(x_BLW).view(B, L, *split).transpose(1, 2)
+        v = self.value(x_BLW).view(B, L, *split).transpose(1, 2)
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, W))
+
+
+class ResNet(Tower):
+    def __init__(self, config: ResNetConfig, embed_dim: int) -> None:
+        super().__init__()
+        if config.image_size % 32:
+            raise ValueError(f"a ResNet needs an image size that is a multiple of 32, not {config.image_size}")
+        width = config.width
+        self.embed_dim = embed_dim
+        self.conv1, self.norm1 = _conv(3, width // 2, 3, stride=2), nn.BatchNorm2d(width // 2)
+        self.conv2, self.norm2 = _conv(width // 2, width // 2, 3), nn.BatchNorm2d(width // 2)
+        self.conv3, self.norm3 = _conv(width // 2, width, 3), nn.BatchNorm2d(width)
+        self.pool = nn.AvgPool2d(2)
+        inside = width
+        stages: list[nn.Module] = []
+        for number, depth in enumerate(config.blocks):
+            planes = width * 2**number
+            blocks = []
+            for index in range(depth):
+                blocks.append(Bottleneck(inside, planes, stride=2 if number and not index else 1))
+                inside = planes * _EXPANSION
+            stages.append(nn.Sequential(*blocks))
+        self.layers = nn.Sequential(*stages)
+        self.attention_pool = AttentionPool((config.image_size // 32) ** 2, inside, config.heads, embed_dim)
+        self.initialise()
+
+    def initialise(self) -> None:
+        """As published: attention pool by width^-0.5, each block's last norm at zero (it begins as the identity)."""
+        pool = self.attention_pool
+        std = pool.query.in_features**-0.5
+        nn.init.normal_(pool.positions, std=std)
+        for linear in (pool.query, pool.key, pool.value, pool.out):
+            nn.init.normal_(linear.weight, std=std)
+        for module in self.modules():
+            if isinstance(module, Bottleneck):
+                nn.init.zeros_(module.norm3.weight)
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        x = F.relu(self.norm1(self.conv1(images_B3HW)), inplace=True)
+        x = F.relu(self.norm2(self.conv2(x)), inplace=True)
+        x = F.relu(self.norm3(self.conv3(x)), inplace=True)
+        return self.attention_pool(self.layers(self.pool(x)))

@@ -1,0 +1,72 @@
+"""AdamW with decay on matrices only, a warm-up and a cosine; the average of the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from sightword.towers.backbone import ImageBackbone, TextEncoder
+from sightword.towers.dual import DualEncoder
+from sightword.training.recipe import PretrainedImage, PretrainedText, Recipe, TrainingRecipe
+
+
+def make_optimizer(model: DualEncoder, recipe: Recipe) -> torch.optim.AdamW:
+    """Groups by (learning rate, decay). Gains, biases, tokens of one dimension and the scale do not decay."""
+    rates: dict[int, float] = {}
+    for tower, part in ((model.image, recipe.model.image), (model.text, recipe.model.text)):
+        if isinstance(tower, ImageBackbone | TextEncoder) and isinstance(part, PretrainedImage | PretrainedText):
+            rates |= {id(parameter): part.lr for parameter in tower.backbone.parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            decay = recipe.training.decay if parameter.ndim >= 2 else 0.0
+            groups.setdefault((rates.get(id(parameter), 1.0), decay), []).append(parameter)
+    training = recipe.training
+    return torch.optim.AdamW(
+        [{"params": found, "rate": rate, "weight_decay": decay} for (rate, decay), found in groups.items()],
+        lr=training.lr,
+        betas=training.betas,
+        eps=training.eps,
+    )
+
+
+def learning_rate(training: TrainingRecipe, step: int) -> float:
+    """Of step number `step`, counted from 0: linear to the full rate over the warm-up, then a cosine to zero."""
+    if step < training.warmup:
+        return training.lr * (step + 1) / training.warmup
+    share = (step - training.warmup) / max(1, training.steps - training.warmup)
+    return training.lr * (1 + math.cos(math.pi * share)) / 2
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["rate"]
+
+
+class Average:
+    """An exponential moving average of the floating-point state (weights and BatchNorm statistics).
+
+    The factor grows with the steps, (1 + t) / (10 + t) up to `factor`, so that the random start is soon forgotten.
+    """
+
+    def __init__(self, model: nn.Module, factor: float) -> None:
+        self.factor = factor
+        self.steps = 0
+        self.state = {name: tensor.detach().clone() for name, tensor in _floats(model)}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        self.steps += 1
+        weight = 1 - min(self.factor, (1 + self.steps) / (10 + self.steps))
+        averages, values = [], []
+        for name, tensor in _floats(model):
+            averages.append(self.state[name])
+            values.append(tensor)
+        torch._foreach_lerp_(averages, values, weight)
+
+
+def _floats(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    return ((name, tensor) for name, tensor in model.state_dict().items() if tensor.is_floating_point())

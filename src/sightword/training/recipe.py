@@ -1,0 +1,185 @@
+"""Recipes: one TOML page that says everything about a run."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import Field, model_validator
+
+from sightword.config import Config, parse
+from sightword.data.augment import Augment, Share
+from sightword.data.images import Resample
+from sightword.errors import RequestError
+from sightword.towers.backbone import BackboneConfig
+from sightword.towers.layers import Activation
+from sightword.towers.resnet import ResNetConfig
+from sightword.towers.tower import Trainable
+from sightword.towers.vit import ViTConfig
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class DataRecipe(Config):
+    """source: `emoji` (the benchmark), or `pairs` with `path` naming a folder or table. validation: share of the pairs
+    held out of training, on which the run is watched and its best snapshot chosen. tones: adds the emoji's skin-tone
+    variants. templates, first_text: which text of a pair is shown, and in which sentence."""
+
+    source: Literal["emoji", "pairs"]
+    path: str | None = None
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    tones: bool = False
+    templates: tuple[str, ...] = ("{}",)
+    first_text: Share = 1.0
+    workers: Positive = 2
+
+    @model_validator(mode="after")
+    def _path(self) -> DataRecipe:
+        if (self.source == "pairs") != (self.path is not None):
+            raise ValueError("`path` is needed with source = 'pairs', and only there")
+        return self
+
+
+class PixelRecipe(Config):
+    """How pictures reach the image tower (its size comes from the tower)."""
+
+    resize: Literal["shortest", "squash"] = "shortest"
+    interpolation: Resample = "bicubic"
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+
+
+class PretrainedImage(BackboneConfig):
+    """weights: a file, or `package:path` in an installed package. train: `all`, `head`, or the number of the
+    backbone's last stages that train. lr: of the backbone, as a share of the run's."""
+
+    weights: str
+    train: Trainable = "all"
+    lr: float = 1.0
+
+
+class ScratchText(Config):
+    """A causal text Transformer with a tokenizer trained on the training texts."""
+
+    kind: Literal["transformer"] = "transformer"
+    vocabulary: Positive = 2048
+    context: Positive = 32
+    width: Positive
+    layers: Positive
+    heads: Positive
+    activation: Activation = "quick_gelu"
+
+
+class PretrainedText(Config):
+    """folder: in the Hugging Face layout (config.json, model.safetensors, tokenizer.json), or `package:path`. train,
+    lr: as for the image tower."""
+
+    kind: Literal["encoder"] = "encoder"
+    folder: str
+    pooling: Literal["mean", "first"] = "mean"
+    context: Positive = 32
+    train: Trainable = "head"
+    lr: float = 1.0
+
+
+ImageRecipe = Annotated[ViTConfig | ResNetConfig | PretrainedImage, Field(discriminator="kind")]
+TextRecipe = Annotated[ScratchText | PretrainedText, Field(discriminator="kind")]
+
+
+class ModelRecipe(Config):
+    embed_dim: Positive
+    image: ImageRecipe
+    text: TextRecipe
+
+
+class TrainingRecipe(Config):
+    """steps: optimizer steps. warmup: of them, with a linearly growing rate; a cosine to zero follows. lr, decay,
+    betas, eps: of AdamW; only matrices decay. clip: largest gradient norm, 0 for none. ema: averages the weights with
+    this factor a step, and the average is the model; 0 for none. precision: `auto` is bf16 where the device is made
+    for it. every: steps between validations and snapshots. keep: which snapshot becomes the model; `best` is chosen on
+    the pairs held out."""
+
+    steps: Positive
+    batch_size: Positive
+    lr: Annotated[float, Field(gt=0)]
+    warmup: Annotated[int, Field(ge=0)] = 0
+    decay: Annotated[float, Field(ge=0)] = 0.2
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-6
+    clip: Annotated[float, Field(ge=0)] = 1.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    every: Positive = 200
+    keep: Literal["last", "best"] = "last"
+
+
+class EvaluationRecipe(Config):
+    """The prompt sets that are measured side by side."""
+
+    plain: tuple[str, ...] = ("{}",)
+    ensemble: tuple[str, ...] = ("{}", "a photo of a {}.", "a drawing of a {}.", "a picture of a {}.")
+
+
+class Recipe(Config):
+    title: str
+    seed: int = 0
+    licence: str = "unknown"
+    data: DataRecipe
+    pixels: PixelRecipe = PixelRecipe()
+    augment: Augment = Augment()
+    model: ModelRecipe
+    training: TrainingRecipe
+    evaluation: EvaluationRecipe = EvaluationRecipe()
+
+
+def read_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
+    """Read a TOML recipe. changes: `section.key=value` each, value as in TOML (a bare word is a string).
+
+    Raises RequestError: for an unknown key with the nearest known one, for a wrong type with the key.
+    """
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RequestError(f"{path}: no such recipe; the ones that come with Sightword are in recipes/") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as failure:
+        raise RequestError(f"{path}: not readable as TOML ({failure})") from None
+    for change in changes:
+        _apply(values, change)
+    return parse(Recipe, values, str(path))
+
+
+def _apply(values: dict[str, Any], change: str) -> None:
+    key, separator, text = change.partition("=")
+    if not separator or not key.strip():
+        raise RequestError(f"--set {change!r}: write section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise RequestError(f"--set {change!r}: {section!r} is no section")
+        values = inner
+    values[last] = value
+
+
+def write_recipe(recipe: Recipe, path: Path) -> None:
+    """The resolved recipe, every default written out. Reading it gives an equal recipe."""
+    path.write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+
+
+def differing_keys(one: Recipe, other: Recipe) -> list[str]:
+    def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for key, value in values.items():
+            out |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        return out
+
+    left, right = flat(one.model_dump()), flat(other.model_dump())
+    return sorted(key for key in left.keys() | right.keys() if left.get(key) != right.get(key))
