@@ -38,7 +38,9 @@ def make_picture(width: int, height: int, seed: int = 0, mode: str = "RGB") -> I
     bands = len(Image.new(mode, (1, 1)).getbands())
     waves = [np.sin(9 * (a * x + b * y) + c) for a, b, c in rng.uniform(-1, 1, (bands, 3)) * (1, 1, 3)]
     values = np.round((np.stack(waves, axis=-1) + 1) * 127.5).astype(np.uint8)
-    return Image.fromarray(values if bands > 1 else values[:, :, 0], mode=None if mode in ("RGB", "RGBA", "L") else mode)
+    return Image.fromarray(
+        values if bands > 1 else values[:, :, 0], mode=None if mode in ("RGB", "RGBA", "L") else mode
+    )
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +53,9 @@ def image_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Eight different pictures on disk, of several sizes and formats. Read only."""
     folder = tmp_path_factory.mktemp("images")
     files = []
-    for number, (width, height) in enumerate([(40, 40), (57, 33), (32, 32), (31, 64), (20, 90), (48, 36), (33, 47), (64, 64)]):
+    for number, (width, height) in enumerate(
+        [(40, 40), (57, 33), (32, 32), (31, 64), (20, 90), (48, 36), (33, 47), (64, 64)]
+    ):
         file = folder / f"{number}.{'png' if number % 2 else 'jpg'}"
         make_picture(width, height, seed=number).save(file)
         files.append(file)
@@ -88,7 +92,9 @@ def encoder(contract: Contract) -> DualEncoder:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory, encoder: DualEncoder, contract: Contract, tokenizer: Tokenizer) -> Path:
+def checkpoint(
+    tmp_path_factory: pytest.TempPathFactory, encoder: DualEncoder, contract: Contract, tokenizer: Tokenizer
+) -> Path:
     """A checkpoint folder. Read only: copy it to damage it."""
     folder = tmp_path_factory.mktemp("checkpoint") / "model"
     save_checkpoint(folder, encoder, contract, tokenizer)

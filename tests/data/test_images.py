@@ -91,7 +91,7 @@ def test_a_bad_file_is_named_with_its_reason(tmp_path: Path, picture: Make, case
 def test_an_image_bomb_is_refused(picture: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode(picture(64, 64), "PNG")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # 4,096 pixels are more than twice that
-    with pytest.raises(ImageError, match="refused.*MAX_IMAGE_PIXELS"):
+    with pytest.raises(ImageError, match=r"refused.*MAX_IMAGE_PIXELS"):
         open_image(data)
 
 
@@ -131,11 +131,13 @@ def test_damage_anywhere_gives_a_picture_or_an_image_error(
     ids=lambda values: f"{values.dtype}-{'x'.join(map(str, values.shape))}",
 )
 def test_an_array_of_another_kind_is_refused(values: np.ndarray) -> None:
-    with pytest.raises(ImageError, match="array of .*uint8|array of .*array must be"):
+    with pytest.raises(ImageError, match=r"array of .*uint8|array of .*array must be"):
         open_image(values)
 
 
-@pytest.mark.parametrize("thing", [None, 3, torch.zeros(8, 8, 3, dtype=torch.uint8), ["a.png"]], ids=["None", "int", "tensor", "list"])
+@pytest.mark.parametrize(
+    "thing", [None, 3, torch.zeros(8, 8, 3, dtype=torch.uint8), ["a.png"]], ids=["None", "int", "tensor", "list"]
+)
 def test_what_is_no_image_at_all_is_an_image_error(thing: Any) -> None:
     with pytest.raises(ImageError, match=type(thing).__name__):
         open_image(thing)
@@ -205,7 +207,9 @@ def test_floating_grey_is_scaled_by_its_range(values: list[list[float]], expecte
     assert np.asarray(opened)[0, :, 0].tolist() == expected
 
 
-@pytest.mark.parametrize(("mode", "colour"), [("1", 1), ("L", 255), ("P", 0), ("YCbCr", (255, 128, 128)), ("HSV", (0, 0, 255))])
+@pytest.mark.parametrize(
+    ("mode", "colour"), [("1", 1), ("L", 255), ("P", 0), ("YCbCr", (255, 128, 128)), ("HSV", (0, 0, 255))]
+)
 def test_other_modes_become_rgb(mode: str, colour: Any) -> None:
     source = solid(mode, colour)
     if mode == "P":
@@ -284,10 +288,7 @@ SIZES = [(32, 32), (33, 57), (57, 33), (31, 64), (640, 479), (479, 640), (100, 1
 def reference(picture: Image.Image, n: int, filter_: Image.Resampling) -> np.ndarray:
     """The rule, written down once more: short side to n, long side truncated, offset rounded half to even."""
     width, height = picture.size
-    if width < height:
-        size = (n, int(n * height / width))
-    else:
-        size = (int(n * width / height), n)
+    size = (n, int(n * height / width)) if width < height else (int(n * width / height), n)
     values = np.asarray(picture if size == picture.size else picture.resize(size, filter_))
     top, left = (int(np.rint((side - n) / 2)) for side in values.shape[:2])
     return values[top : top + n, left : left + n]
@@ -302,7 +303,9 @@ def test_short_side_then_centre_crop(picture: Make, size: tuple[int, int], n: in
     assert np.array_equal(np.asarray(fitted), reference(original, n, Image.Resampling[filter_.upper()]))
 
 
-@pytest.mark.parametrize("size", [(1, 71), (72, 1), (2, 301), (401, 3), (1, 2001)], ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize(
+    "size", [(1, 71), (72, 1), (2, 301), (401, 3), (1, 2001)], ids=lambda size: f"{size[0]}x{size[1]}"
+)
 def test_a_strip_is_not_blown_up_and_still_follows_the_rule(size: tuple[int, int]) -> None:
     # Noise shows a shift best; at a middling contrast, because overshoot is cut off in another order than in the whole.
     values = np.random.default_rng(5).integers(90, 166, (size[1], size[0], 3), dtype=np.uint8)

@@ -26,6 +26,7 @@ def save_checkpoint(folder: str | Path, model: DualEncoder, contract: Contract, 
             save_file(weights, temporary / WEIGHTS, metadata={"format": "pt"})
         except SafetensorError as failure:  # a full disk, as safetensors puts it
             raise OSError(str(failure)) from None
+        (temporary / WEIGHTS).chmod(0o644)  # safetensors makes it for its owner alone
         (temporary / CONTRACT).write_text(contract.model_dump_json(indent=2) + "\n", encoding="utf-8")
         tokenizer.save(temporary / TOKENIZER)
 
@@ -65,7 +66,9 @@ def load_checkpoint(folder: str | Path) -> tuple[DualEncoder, Contract, Tokenize
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
+        # Copied out of the mapped file: there, tensors begin at odd addresses, for which some kernels take another way
+        # and round differently. So a loaded model computes what the saved one did, to the bit.
+        return {name: tensor.clone() for name, tensor in load_file(path).items()}
     except (SafetensorError, OSError) as failure:
         raise CheckpointError(f"{path}: not a whole safetensors file ({failure})") from None
 

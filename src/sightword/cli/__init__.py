@@ -15,14 +15,10 @@ app = App(
     help_epilogue="Exit codes: 0 done, 1 the work failed, 2 the request was wrong.",
     version=__version__,
 )
-# Each verb is imported when it is called, or when its own help is asked for.
-VERBS = {
-    "quickstart": "Train on the emoji benchmark, test on unseen styles and names, write a report.",
-    "train": "Train a recipe, or go on with an unfinished run.",
-    "classify": "Say which of the given labels fits each picture best.",
-}
-for _verb, _help in VERBS.items():
-    app.command(f"sightword.cli.{_verb}:{_verb}", name=_verb, help=_help)
+# Each verb is a module of its name, imported when help or a call asks for it; what it needs, it imports when it runs.
+VERBS = ("quickstart", "train", "classify")
+for _verb in VERBS:
+    app.command(f"sightword.cli.{_verb}:{_verb}", name=_verb)
 
 
 def main(arguments: list[str] | None = None) -> None:

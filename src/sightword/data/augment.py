@@ -10,10 +10,17 @@ from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image, ImageFilter
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from sightword.config import Config
 from sightword.data.images import ImageSpec, flatten
+
+
+def _rising(span: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < span[0] <= span[1]:
+        raise ValueError("needs two areas above 0, the smaller one first")
+    return span
+
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
@@ -31,7 +38,7 @@ class Augment(Config):
     instead of the contract's. blur: how often to soften. erase: how often to paint over a patch.
     """
 
-    crop: tuple[float, float] = (1.0, 1.0)
+    crop: Annotated[tuple[float, float], AfterValidator(_rising)] = (1.0, 1.0)
     aspect: Annotated[float, Field(ge=1)] = 1.0
     rotate: float = 0.0
     flip: Share = 0.0
@@ -63,6 +70,7 @@ class Augment(Config):
         if self.erase and rng.random() < self.erase:
             width, height = (int(spec.size * side) for side in rng.uniform(0.15, 0.45, 2))
             left, top = int(rng.integers(0, spec.size - width)), int(rng.integers(0, spec.size - height))
+            picture = picture.copy()  # it may still be the caller's
             picture.paste(tuple(rng.integers(0, 256, 3).tolist()), (left, top, left + width, top + height))
         return np.asarray(picture)
 

@@ -30,11 +30,13 @@ def read_pairs(path: str | Path) -> PairList:
     else:
         raise RequestError(f"{path}: pairs come from a folder, or from a .csv, .tsv or .parquet table")
     if not found.pairs:
-        first = f" ({len(found.skipped)} skipped, the first: {found.skipped[0].key}: {found.skipped[0].reason})"
-        raise RequestError(
-            f"{path}: no image-text pairs: put a .txt of the same name beside each image"
-            + (first if found.skipped else "")
-        )
+        hint = "put a .txt of the same name beside each image"
+        if not path.is_dir():
+            hint = "it has no row with both a path and a text"
+        if found.skipped:
+            first = found.skipped[0]
+            hint += f" ({len(found.skipped)} skipped, the first: {first.key}: {first.reason})"
+        raise RequestError(f"{path}: no image-text pairs: {hint}")
     return found
 
 

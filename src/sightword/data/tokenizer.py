@@ -53,7 +53,11 @@ class Tokenizer:
 
     @classmethod
     def read(cls, path: Path, spec: TextSpec) -> Tokenizer:
-        return cls(read_engine(path), spec)
+        engine = read_engine(path)
+        try:
+            return cls(engine, spec)
+        except CheckpointError as failure:
+            raise CheckpointError(f"{path}: {failure}") from None
 
     def save(self, path: Path) -> None:
         path.write_text(self.engine.to_str(pretty=True), encoding="utf-8")
@@ -112,12 +116,13 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> Toke
     engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     engine.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=[START, END],
+        vocab_size=vocabulary - 2,
         initial_alphabet=sorted(alphabet),
         show_progress=False,
     )
     engine.train_from_iterator(sorted(set(texts)), trainer)
+    # As in CLIP, the end of text has the largest id: other libraries find it so.
+    engine.add_special_tokens([START, END])
     start_id, end_id = engine.token_to_id(START), engine.token_to_id(END)
     assert start_id is not None
     assert end_id is not None

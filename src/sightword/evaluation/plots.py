@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sightword.errors import RequestError
 from sightword.evaluation.rows import Row
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ Event: TypeAlias = Mapping[str, Any]
 # Told apart by hatching as well as by hue, and both in the middle of the range of lightness: the report inverts the
 # lightness of figures for dark screens.
 _INK, _FAINT, _TRAINED, _UNSEEN = "#20242a", "#c3c9d1", "#2f6f9f", "#cf7a2c"
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {  # new releases of Matplotlib list the keys in the type, older ones do not
     "axes.axisbelow": True,
     "axes.edgecolor": _FAINT,
     "axes.grid": True,
@@ -33,7 +32,7 @@ _STYLE: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "font.family": "DejaVu Sans",  # comes with Matplotlib
-    "font.size": 9.5,
+    "font.size": 9,
     "grid.color": "#e3e6ea",
     "hatch.color": "#ffffff",
     "hatch.linewidth": 1.6,
@@ -83,8 +82,10 @@ def loss_chart(events: Sequence[Event]) -> Chart | None:
 
     if window > 1:
         caption += f" The heavy line is the mean of {window} logged steps."
-    alt = f"The training loss goes from {loss_N[0]:.2f} at step {step_N[0]:.0f} to {loss_N[-1]:.2f} at {step_N[-1]:.0f}."
-    return _chart(draw, (5.0, 2.9), "Training loss", caption, alt)
+    alt = (
+        f"The training loss goes from {loss_N[0]:.2f} at step {step_N[0]:.0f} to {loss_N[-1]:.2f} at {step_N[-1]:.0f}."
+    )
+    return _chart(draw, (4.3, 2.7), "Training loss", caption, alt)
 
 
 def validation_chart(events: Sequence[Event]) -> Chart | None:
@@ -108,7 +109,7 @@ def validation_chart(events: Sequence[Event]) -> Chart | None:
         "The band is the 95 % interval."
     )
     alt = f"Validation top-1 goes from {value_N[0]:.1f} % at step {step_N[0]} to {value_N[-1]:.1f} % at {step_N[-1]}."
-    return _chart(draw, (5.0, 2.9), "Validation accuracy", caption, alt)
+    return _chart(draw, (4.3, 2.7), "Validation accuracy", caption, alt)
 
 
 def learning_rate_chart(events: Sequence[Event]) -> Chart | None:
@@ -152,13 +153,18 @@ def vendor_chart(bars: Sequence[tuple[str, bool, Row]], title: str, caption: str
         axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.45, 1), ncols=2)
 
     alt = "; ".join(
-        f"{vendor} ({'trained' if trained else 'unseen'} style) {100 * row.value:.1f} %" for vendor, trained, row in bars
+        f"{vendor} ({'trained' if trained else 'unseen'} style) {100 * row.value:.1f} %"
+        for vendor, trained, row in bars
     )
-    return _chart(draw, (5.0, 0.9 + 0.3 * len(bars)), title, caption, f"Top-1 by vendor: {alt}.")
+    return _chart(draw, (4.3, 0.9 + 0.29 * len(bars)), title, caption, f"Top-1 by vendor: {alt}.")
 
 
 def _look(trained: bool) -> dict[str, Any]:
-    return {"color": _TRAINED} if trained else {"color": _UNSEEN, "hatch": "///", "edgecolor": "white", "linewidth": 0}
+    return (
+        {"facecolor": _TRAINED}
+        if trained
+        else {"facecolor": _UNSEEN, "hatch": "///", "edgecolor": "white", "linewidth": 0}
+    )
 
 
 def _line(x_N: NDArray[np.float64], y_N: NDArray[np.float64], title: str, caption: str, alt: str) -> Chart | None:
@@ -168,11 +174,12 @@ def _line(x_N: NDArray[np.float64], y_N: NDArray[np.float64], title: str, captio
     def draw(axes: Axes) -> None:
         shown = slice(None, None, -(-len(x_N) // _POINTS))
         axes.plot(x_N[shown], y_N[shown], "-" if len(x_N) > 30 else ".-", color=_TRAINED, linewidth=1.4)
-        axes.ticklabel_format(axis="y", scilimits=(-2, 4), useOffset=False)
+        axes.ticklabel_format(axis="y", scilimits=(-3, 4), useOffset=False)
         axes.locator_params(axis="y", nbins=4)
+        axes.set_ylim(0, 1.1 * y_N.max() or 1)
         axes.set_xlabel("step")
 
-    return _chart(draw, (5.0, 1.7), title, caption, alt)
+    return _chart(draw, (4.3, 1.6), title, caption, alt)
 
 
 def _series(events: Sequence[Event], key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -182,12 +189,9 @@ def _series(events: Sequence[Event], key: str) -> tuple[NDArray[np.float64], NDA
 
 
 def _chart(draw: Callable[[Axes], None], size: tuple[float, float], title: str, caption: str, alt: str) -> Chart:
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise RequestError("the report needs Matplotlib: pip install 'sightword[train]'") from None
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     with matplotlib.rc_context():
         # A person's matplotlibrc (LaTeX, another backend) must not decide whether a report can be written.

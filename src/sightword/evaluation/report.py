@@ -9,19 +9,21 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import tomli_w
 
-from sightword.data.emoji import VENDORS
+from sightword.data.emoji import TRAIN_VENDORS, VENDORS
 from sightword.data.images import flatten, open_image
 from sightword.data.pairs import Pair, Skipped, fraction_of
 from sightword.embedding.embedder import Embedder
 from sightword.errors import RequestError
 from sightword.evaluation import plots
-from sightword.evaluation.emoji import TRAINED_ON, UNSEEN_NAMES, UNSEEN_VENDORS, Evidence, is_trained
+from sightword.evaluation.emoji import TRAINED_ON, UNSEEN_NAMES, UNSEEN_VENDORS, Evidence
+from sightword.evaluation.intervals import wilson
 from sightword.evaluation.rows import Row
 from sightword.evaluation.zero_shot import Judged, Pictures
 from sightword.files import whole_file
@@ -88,6 +90,7 @@ class _Gallery:
     n: int
     names: int
     mean_score: float  # of the best name
+    claim: str  # what the mean score is, as a confidence
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,16 @@ class _VendorLine:
     cells: tuple[Row | None, ...]
 
 
+def check_packages() -> None:
+    """Raise RequestError where a package that the report needs is missing: better before a training than after it."""
+    for package in ("jinja2", "matplotlib"):
+        if find_spec(package) is None:
+            raise RequestError(f"the report needs {package}: pip install 'sightword[train]'")
+
+
 def write_report(path: Path, run: Run, evidence: Evidence, embedder: Embedder) -> None:
     """Write the page whole, or not at all. Raises RequestError where Jinja or Matplotlib is missing."""
+    check_packages()
     prompt = _main_prompt(evidence)
     page = _render(
         title=run.recipe.title,
@@ -138,6 +149,7 @@ def write_report(path: Path, run: Run, evidence: Evidence, embedder: Embedder) -
         recipe=tomli_w.dumps(run.recipe.model_dump(mode="json", exclude_none=True)),
         skipped=_skipped(run, evidence),
         listed=_LISTED,
+        of_each=_OF_EACH,
         owners=sorted(VENDORS.values()),
     )
     with whole_file(path) as temporary:
@@ -145,10 +157,7 @@ def write_report(path: Path, run: Run, evidence: Evidence, embedder: Embedder) -
 
 
 def _render(**values: Any) -> str:
-    try:
-        from jinja2 import Environment, StrictUndefined
-    except ImportError:
-        raise RequestError("the report needs Jinja: pip install 'sightword[train]'") from None
+    from jinja2 import Environment, StrictUndefined
 
     # Names, keys and reasons come from data: all of them are escaped.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -231,14 +240,10 @@ def _gallery(test: str, pictures: Pictures, judged: Judged) -> _Gallery:
                 best=tuple(best),
             )
         )
-    return _Gallery(
-        test=test,
-        cards=tuple(cards),
-        hits=int(hits_N.sum()),
-        n=len(hits_N),
-        names=len(judged.names),
-        mean_score=float(judged.scores[:, 0].mean()),
-    )
+    hits, mean = int(hits_N.sum()), float(judged.scores[:, 0].mean())
+    low, high = wilson(hits, len(hits_N))
+    claim = "too low" if mean < low else "too high" if mean > high else "about right"
+    return _Gallery(test, tuple(cards), hits, len(hits_N), len(judged.names), mean, claim)
 
 
 def _thumbnail(pair: Pair) -> str:
@@ -256,11 +261,12 @@ def _present(*charts: plots.Chart | None) -> list[plots.Chart]:
 
 def _vendors_of(rows: Sequence[Row]) -> list[str]:
     """Trained styles first, each group by name."""
-    return sorted({row.split for row in rows}, key=lambda vendor: (not is_trained(vendor), VENDORS.get(vendor, vendor)))
+    vendors = {row.split for row in rows}
+    return sorted(vendors, key=lambda vendor: (vendor not in TRAIN_VENDORS, VENDORS.get(vendor, vendor)))
 
 
 def _seen_names(rows: Sequence[Row], vendor: str, prompt: str) -> Row | None:
-    return _find(rows, TRAINED_ON if is_trained(vendor) else UNSEEN_VENDORS, prompt, vendor)
+    return _find(rows, TRAINED_ON if vendor in TRAIN_VENDORS else UNSEEN_VENDORS, prompt, vendor)
 
 
 def _vendor_charts(rows: Sequence[Row], prompt: str) -> list[plots.Chart]:
@@ -270,7 +276,7 @@ def _vendor_charts(rows: Sequence[Row], prompt: str) -> list[plots.Chart]:
         ("Names that training saw", [(vendor, _seen_names(rows, vendor, prompt)) for vendor in vendors]),
         ("Names that training never saw", [(vendor, _find(rows, UNSEEN_NAMES, prompt, vendor)) for vendor in vendors]),
     ):
-        bars = [(VENDORS.get(vendor, vendor), is_trained(vendor), row) for vendor, row in found if row]
+        bars = [(VENDORS.get(vendor, vendor), vendor in TRAIN_VENDORS, row) for vendor, row in found if row]
         if bars:
             classes = max(row.classes for _, _, row in bars)
             charts.append(plots.vendor_chart(bars, title, f"Top-1 among {classes:,} names, with 95{_NBSP}% intervals."))
@@ -288,7 +294,7 @@ def _vendor_lines(rows: Sequence[Row]) -> list[_VendorLine]:
     return [
         _VendorLine(
             vendor=VENDORS.get(vendor, vendor),
-            trained=is_trained(vendor),
+            trained=vendor in TRAIN_VENDORS,
             cells=tuple(
                 _seen_names(rows, vendor, prompt) if names == "seen" else _find(rows, UNSEEN_NAMES, prompt, vendor)
                 for names, prompt in columns

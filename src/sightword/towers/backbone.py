@@ -8,42 +8,36 @@ backbone is an encoder of the BERT family.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sightword.config import Config
 from sightword.data.pairs import Tokens
 from sightword.errors import RequestError
 from sightword.towers.bert import Bert, BertConfig
-from sightword.towers.efficientnet import FEATURES, EfficientNetLite
+from sightword.towers.efficientnet import EfficientNetLite
 from sightword.towers.tower import Tower
 
-
-@dataclass(frozen=True)
-class Backbone:
-    """build: makes the module, with random weights. features: F."""
-
-    build: Callable[[], nn.Module]
-    features: int
-
-
-_BACKBONES: dict[str, Backbone] = {
-    "efficientnet-lite0": Backbone(lambda: EfficientNetLite("lite0"), FEATURES),
-    "efficientnet-lite1": Backbone(lambda: EfficientNetLite("lite1"), FEATURES),
-    "efficientnet-lite2": Backbone(lambda: EfficientNetLite("lite2"), FEATURES),
-    "efficientnet-lite3": Backbone(lambda: EfficientNetLite("lite3"), FEATURES),
-    "efficientnet-lite4": Backbone(lambda: EfficientNetLite("lite4"), FEATURES),
+_BACKBONES: dict[str, Callable[[], nn.Module]] = {
+    "efficientnet-lite0": lambda: EfficientNetLite("lite0"),
+    "efficientnet-lite1": lambda: EfficientNetLite("lite1"),
+    "efficientnet-lite2": lambda: EfficientNetLite("lite2"),
+    "efficientnet-lite3": lambda: EfficientNetLite("lite3"),
+    "efficientnet-lite4": lambda: EfficientNetLite("lite4"),
 }
 
 
-def register_backbone(name: str, build: Callable[[], nn.Module], features: int) -> None:
+def register_backbone(name: str, build: Callable[[], nn.Module]) -> None:
     """Make `name` usable in recipes and checkpoints. A checkpoint stores the name only: whoever loads it registers
-    the same builder first. A module with a method `stages()` (its parts from input to output) can be locked in part.
+    the same builder first.
+
+    The module maps images [B, 3, H, W] to [B, F] and says F as its attribute `features`. With a method `stages()`
+    (its parts from input to output) it can be locked in part.
     """
-    _BACKBONES[name] = Backbone(build, features)
+    _BACKBONES[name] = build
 
 
 class BackboneConfig(Config):
@@ -68,11 +62,12 @@ class ImageBackbone(Tower):
         if config.name not in _BACKBONES:
             known = ", ".join(sorted(_BACKBONES))
             raise RequestError(f"no backbone is registered as {config.name!r}; registered are {known}")
-        found = _BACKBONES[config.name]
         self.embed_dim = embed_dim
-        self.backbone = found.build()
-        self.projection = nn.Linear(found.features, embed_dim, bias=False)
-        nn.init.normal_(self.projection.weight, std=found.features**-0.5)
+        self.backbone = _BACKBONES[config.name]()
+        features: int = self.backbone.features  # type: ignore[assignment]
+        self.projection = nn.Linear(features, embed_dim)
+        nn.init.normal_(self.projection.weight, std=features**-0.5)
+        nn.init.zeros_(self.projection.bias)
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
         return self.projection(self.backbone(images_B3HW))
@@ -90,7 +85,8 @@ class TextEncoder(Tower):
             raise ValueError(f"a context of {config.context} tokens, and the encoder has {positions} positions")
         self.embed_dim = embed_dim
         self.backbone = Bert(config.encoder)
-        self.projection = nn.Linear(width, embed_dim, bias=False)
+        self.projection = nn.Linear(width, embed_dim)
+        nn.init.zeros_(self.projection.bias)
         if embed_dim == width:
             # The joint space begins as the encoder's own space, in which it already knows what is near to what.
             nn.init.eye_(self.projection.weight)
@@ -101,8 +97,8 @@ class TextEncoder(Tower):
         return self.project(self.features(tokens))
 
     def features(self, tokens: Tokens) -> Tensor:
-        """What the backbone gives, [B, W]: constant while it is locked, and so worth keeping."""
-        return self.backbone(tokens)
+        """Unit vectors [B, W] of the backbone: constant while it is locked, and so worth keeping."""
+        return F.normalize(self.backbone(tokens).float(), dim=-1)
 
     def project(self, features_BW: Tensor) -> Tensor:
         return self.projection(features_BW)

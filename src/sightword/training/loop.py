@@ -6,8 +6,9 @@ A run is a folder: `recipe.toml` (resolved), `log.jsonl`, `snapshots/` (last and
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,18 @@ import torch
 from torch import Tensor
 
 from sightword.checkpoints.native import save_checkpoint
+from sightword.data.augment import Augment
 from sightword.data.loader import Loader
-from sightword.data.pairs import Pair, PairList
+from sightword.data.pairs import Pair, PairList, Skipped
 from sightword.embedding.embedder import Embedder, find_device
 from sightword.errors import RequestError, SightwordError
 from sightword.towers.dual import DualEncoder
-from sightword.training.build import Built, build
+from sightword.training.bank import Bank
+from sightword.training.build import build
+from sightword.training.fit import fit_projection
 from sightword.training.log import RunLog, read_log
 from sightword.training.optimizer import Average, learning_rate, make_optimizer
-from sightword.training.recipe import Recipe, differing_keys, read_recipe, write_recipe
+from sightword.training.recipe import PretrainedImage, Recipe, differing_keys, read_recipe, write_recipe
 from sightword.training.snapshots import BEST, LAST, load_snapshot, save_snapshot
 from sightword.training.step import Stepper
 
@@ -73,59 +77,36 @@ def train(
     The last weights become `out/model`, or the best by `validate` (higher is better), as `training.keep` says; both
     stay in `out/snapshots`.
     """
-    run = _Run(recipe, Path(out), pairs, device)
-    if run.finished:
-        end = next((event for event in read_log(run.out / "log.jsonl") if event["event"] == "end"), {})
+    out = Path(out)
+    _check_folder(out, recipe)
+    if (out / "model").is_dir():
+        end = next((event for event in read_log(out / "log.jsonl") if event["event"] == "end"), {})
         skipped, minutes = end.get("skipped", 0), end.get("minutes", 0.0)
-        return Result(run.out / "model", recipe.training.steps, skipped, minutes, finished_before=True)
-    return run.go(validate, progress, provenance or {})
+        return Result(out / "model", recipe.training.steps, skipped, minutes, finished_before=True)
+    run = _Run(recipe, out, pairs, find_device(device))
+    try:
+        run.go(validate, progress)
+    finally:
+        run.log.close()
+    return run.finish(provenance or {})
 
 
 class _Run:
-    def __init__(self, recipe: Recipe, out: Path, pairs: PairList, device: str) -> None:
-        self.recipe, self.out, self.pairs = recipe, out, pairs
-        self.device = find_device(device)
-        _check_folder(out, recipe)
-        self.finished = (out / "model").is_dir()
+    """A run under way: model, optimizer, data and log, at some step."""
 
-    def go(
-        self, validate: Validate | None, progress: Callable[[Status], None] | None, provenance: dict[str, Any]
-    ) -> Result:
-        recipe, training = self.recipe, self.recipe.training
-        built = build(recipe, _texts(self.pairs.pairs, recipe.data.templates, recipe.data.first_text < 1))
-        _make_folder(self.out, recipe)
-        model = built.model.to(self.device)
+    def __init__(self, recipe: Recipe, out: Path, pairs: PairList, device: torch.device) -> None:
+        self.recipe, self.out, self.pairs, self.device = recipe, out, pairs, device
+        training = recipe.training
+        self.built = build(recipe, _texts(pairs.pairs, recipe.data.templates, recipe.data.first_text < 1))
+        _make_folder(out, recipe)
+        self.model = self.built.model.to(device)
         if recipe.model.image.kind != "vit":
             # Convolutions are faster so.
-            model.image.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = make_optimizer(model, recipe)
-        average = Average(model, training.ema) if training.ema else None
-        stepper = Stepper(model, built.contract, optimizer, recipe, self.device)
-        start, best, seconds = 0, -1.0, 0.0
-        state = load_snapshot(self.out / "snapshots", LAST)
-        if state is not None:
-            model.load_state_dict(state["model"])
-            optimizer.load_state_dict(state["optimizer"])
-            if average:
-                average.state, average.steps = state["average"], state["step"]
-            start, best, seconds = state["step"], state["best"], state["seconds"]
-        log = RunLog(self.out / "log.jsonl", resume_at=start)
-        log.write(
-            "start",
-            step=start,
-            pairs=len(self.pairs),
-            skipped=len(self.pairs.skipped),
-            device=str(self.device),
-            precision="bf16" if stepper.half else "fp32",
-            threads=torch.get_num_threads(),
-        )
-        if start == 0:
-            for skip in self.pairs.skipped:
-                log.write("skipped", step=0, key=skip.key, reason=skip.reason)
-        loader = Loader(
-            source=self.pairs,
-            tokenizer=built.tokenizer,
-            spec=built.contract.image,
+            self.model.image.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.loader = Loader(
+            source=pairs,
+            tokenizer=self.built.tokenizer,
+            spec=self.built.contract.image,
             augment=recipe.augment,
             batch_size=training.batch_size,
             seed=recipe.seed,
@@ -133,77 +114,116 @@ class _Run:
             first=recipe.data.first_text,
             workers=recipe.data.workers,
         )
-        skipped = {skip.key for skip in self.pairs.skipped}
-        batches = loader.batches(start)
-        clock = _Clock(start, training.batch_size, seconds)
+        self.optimizer = make_optimizer(self.model, recipe)
+        self.start, self.best, seconds = 0, -1.0, 0.0
+        state = load_snapshot(out / "snapshots", LAST)
+        if state is not None:
+            self.start, self.best, seconds = state["step"], state["best"], state["seconds"]
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        self.clock = _Clock(self.start, training.batch_size, seconds)
+        if state is None and isinstance(recipe.model.image, PretrainedImage) and recipe.model.image.fit:
+            # One look at every picture as it is, without augmentation.
+            still = replace(self.loader, augment=Augment(), templates=("{}",), first=1.0)
+            fit_projection(self.model, still, recipe.model.image.fit, device)
+        self.average = Average(self.model, training.ema) if training.ema else None
+        if state is not None and self.average:
+            self.average.state, self.average.steps = state["average"], self.start
+        names = sorted({pair.name for pair in pairs.pairs})
+        bank = Bank(self.model, self.built.tokenizer, names, device) if training.bank else None
+        self.stepper = Stepper(self.model, self.built.contract, self.optimizer, recipe, device, bank)
+        self.skipped = {skip.key for skip in pairs.skipped}
+        self.log = RunLog(out / "log.jsonl", resume_at=self.start)
+
+    def go(self, validate: Validate | None, progress: Callable[[Status], None] | None) -> None:
+        """All steps that are left."""
+        training, clock = self.recipe.training, self.clock
+        self._log_start()
+        batches = self.loader.batches(self.start)
         validation: float | None = None
         try:
-            for step in range(start, training.steps):
-                waited = time.perf_counter()
-                batch = next(batches)
-                clock.waited += time.perf_counter() - waited
-                for skip in batch.skipped:
-                    if skip.key not in skipped:
-                        skipped.add(skip.key)
-                        log.write("skipped", step=step + 1, key=skip.key, reason=skip.reason)
-                if len(skipped) - len(self.pairs.skipped) >= len(self.pairs):
-                    raise SightwordError("none of the training pictures can be read; log.jsonl lists why")
-                figures = stepper.step(batch, learning_rate(training, step))
-                if average:
-                    average.update(model)
+            for step in range(self.start, training.steps):
+                with clock.waiting():
+                    batch = next(batches)
+                self._note_skipped(batch.skipped, step + 1)
+                figures = self.stepper.step(batch, learning_rate(training, step))
+                if self.average:
+                    self.average.update(self.model)
                 done = step + 1
                 if done % LOG_EVERY == 0 or done == training.steps:
                     rate, waiting = clock.rates(done)
-                    log.write("step", step=done, images_per_s=round(rate, 1), waiting=round(waiting, 4), **figures)
+                    self.log.write("step", step=done, images_per_s=round(rate, 1), waiting=round(waiting, 4), **figures)
                     if progress:
                         left = (training.steps - done) * training.batch_size / max(rate, 1e-9)
                         progress(Status(done, training.steps, figures["loss"], rate, waiting, left, validation))
                 if done % training.every == 0 or done == training.steps:
-                    if validate:
-                        row = validate(self._embedder(built, average))
-                        validation = float(row["value"])
-                        log.write("validation", step=done, row=row)
-                    snapshot: dict[str, Any] = {
-                        "model": model.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "average": average.state if average else {},
-                        "step": done,
-                        "best": max(best, validation if validation is not None else -1.0),
-                        "seconds": clock.total(),
-                    }
-                    if validation is not None and validation > best:
-                        best = validation
-                        best_state: dict[str, Any] = {
-                            "weights": self._weights(model, average),
-                            "step": done,
-                            "value": best,
-                        }
-                        save_snapshot(self.out / "snapshots", BEST, best_state)
-                    save_snapshot(self.out / "snapshots", LAST, snapshot)
+                    validation = self._validate(validate, done)
+                    self._snapshot(done)
                     clock.restart(done)
         finally:
             batches.close()
-            log.close()
-        weights = self._weights(model, average)
-        chosen = load_snapshot(self.out / "snapshots", BEST) if training.keep == "best" else None
-        model.load_state_dict(chosen["weights"] if chosen else weights)
-        contract = built.contract.model_copy(update={"provenance": provenance})
-        minutes = clock.total() / 60
-        log = RunLog(self.out / "log.jsonl", resume_at=training.steps)
-        log.write("end", step=training.steps, minutes=minutes, skipped=len(skipped))
+
+    def finish(self, provenance: dict[str, Any]) -> Result:
+        """Write the finished model."""
+        chosen = load_snapshot(self.out / "snapshots", BEST) if self.recipe.training.keep == "best" else None
+        self.model.load_state_dict(chosen["weights"] if chosen else self._weights())
+        steps, minutes = self.recipe.training.steps, self.clock.total() / 60
+        contract = self.built.contract.model_copy(update={"provenance": provenance})
+        save_checkpoint(self.out / "model", self.model, contract, self.built.tokenizer)
+        log = RunLog(self.out / "log.jsonl", resume_at=steps)
+        log.write("end", step=steps, minutes=minutes, skipped=len(self.skipped))
         log.close()
-        save_checkpoint(self.out / "model", model, contract, built.tokenizer)
-        return Result(self.out / "model", training.steps, len(skipped), minutes)
+        return Result(self.out / "model", steps, len(self.skipped), minutes)
 
-    @staticmethod
-    def _weights(model: DualEncoder, average: Average | None) -> dict[str, Tensor]:
-        return model.state_dict() | (average.state if average else {})
+    def _log_start(self) -> None:
+        self.log.write(
+            "start",
+            step=self.start,
+            pairs=len(self.pairs),
+            skipped=len(self.pairs.skipped),
+            device=str(self.device),
+            precision="bf16" if self.stepper.half else "fp32",
+            threads=torch.get_num_threads(),
+        )
+        if self.start == 0:
+            for skip in self.pairs.skipped:
+                self.log.write("skipped", step=0, key=skip.key, reason=skip.reason)
 
-    def _embedder(self, built: Built, average: Average | None) -> Embedder:
-        """The model as it would be saved now, beside the one in training."""
-        copy = DualEncoder(built.contract.architecture)
-        copy.load_state_dict(self._weights(built.model, average))
-        return Embedder(copy, built.contract, built.tokenizer, device=str(self.device))
+    def _note_skipped(self, skips: Sequence[Skipped], step: int) -> None:
+        for skip in skips:
+            if skip.key not in self.skipped:
+                self.skipped.add(skip.key)
+                self.log.write("skipped", step=step, key=skip.key, reason=skip.reason)
+        if len(self.skipped) - len(self.pairs.skipped) >= len(self.pairs):
+            raise SightwordError("none of the training pictures can be read; log.jsonl lists why")
+
+    def _validate(self, validate: Validate | None, step: int) -> float | None:
+        if validate is None:
+            return None
+        # A copy: the average stands in for the weights, and the model in training stays as it is.
+        copy = DualEncoder(self.built.contract.architecture)
+        copy.load_state_dict(self._weights())
+        row = validate(Embedder(copy, self.built.contract, self.built.tokenizer, device=str(self.device)))
+        self.log.write("validation", step=step, row=row)
+        value = float(row["value"])
+        if value > self.best:
+            self.best = value
+            save_snapshot(self.out / "snapshots", BEST, {"weights": self._weights(), "step": step, "value": value})
+        return value
+
+    def _snapshot(self, step: int) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state if self.average else {},
+            "step": step,
+            "best": self.best,
+            "seconds": self.clock.total(),
+        }
+        save_snapshot(self.out / "snapshots", LAST, state)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return self.model.state_dict() | (self.average.state if self.average else {})
 
 
 class _Clock:
@@ -213,6 +233,13 @@ class _Clock:
         self.before, self.batch_size = seconds, batch_size
         self.begun = self.last = time.perf_counter()
         self.last_step, self.waited = step, 0.0
+
+    @contextmanager
+    def waiting(self) -> Generator[None, None, None]:
+        """Count what the block takes as time spent waiting for data."""
+        begun = time.perf_counter()
+        yield
+        self.waited += time.perf_counter() - begun
 
     def rates(self, step: int) -> tuple[float, float]:
         now = time.perf_counter()

@@ -19,6 +19,7 @@ def make_optimizer(model: DualEncoder, recipe: Recipe) -> torch.optim.AdamW:
     for tower, part in ((model.image, recipe.model.image), (model.text, recipe.model.text)):
         if isinstance(tower, ImageBackbone | TextEncoder) and isinstance(part, PretrainedImage | PretrainedText):
             rates |= {id(parameter): part.lr for parameter in tower.backbone.parameters()}
+    rates[id(model.log_scale)] = recipe.training.scale_lr
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:

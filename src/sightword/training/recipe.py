@@ -54,9 +54,11 @@ class PixelRecipe(Config):
 
 class PretrainedImage(BackboneConfig):
     """weights: a file, or `package:path` in an installed package. train: `all`, `head`, or the number of the
-    backbone's last stages that train. lr: of the backbone, as a share of the run's."""
+    backbone's last stages that train. lr: of the backbone, as a share of the run's. fit: begin with the projection that
+    ridge regression of this strength finds from the pictures' features to their texts' vectors; 0 begins at random."""
 
     weights: str
+    fit: Annotated[float, Field(ge=0)] = 0.0
     train: Trainable = "all"
     lr: float = 1.0
 
@@ -99,7 +101,8 @@ class TrainingRecipe(Config):
     """steps: optimizer steps. warmup: of them, with a linearly growing rate; a cosine to zero follows. lr, decay,
     betas, eps: of AdamW; only matrices decay. clip: largest gradient norm, 0 for none. ema: averages the weights with
     this factor a step, and the average is the model; 0 for none. precision: `auto` is bf16 where the device is made
-    for it. every: steps between validations and snapshots. keep: which snapshot becomes the model; `best` is chosen on
+    for it. bank: hold each picture against the names of all training pairs, not only the batch's (free while the text
+    encoder is locked, and only possible then). scale: at the start. scale_lr: its rate, as a share of the run's. every: steps between validations and snapshots. keep: which snapshot becomes the model; `best` is chosen on
     the pairs held out."""
 
     steps: Positive
@@ -112,6 +115,9 @@ class TrainingRecipe(Config):
     clip: Annotated[float, Field(ge=0)] = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    bank: bool = False
+    scale: Annotated[float, Field(ge=1, le=100)] = 1 / 0.07
+    scale_lr: float = 1.0
     every: Positive = 200
     keep: Literal["last", "best"] = "last"
 

@@ -11,6 +11,7 @@ from sightword.errors import SightwordError
 from sightword.objectives import InfoNCE
 from sightword.towers.backbone import TextEncoder
 from sightword.towers.dual import DualEncoder
+from sightword.training.bank import Bank, KeptFeatures, is_locked
 from sightword.training.optimizer import set_learning_rate
 from sightword.training.recipe import Recipe
 
@@ -25,6 +26,7 @@ class Stepper:
         optimizer: torch.optim.Optimizer,
         recipe: Recipe,
         device: torch.device,
+        bank: Bank | None = None,
     ) -> None:
         self.model, self.contract, self.optimizer, self.device = model, contract, optimizer, device
         self.clip = recipe.training.clip
@@ -33,7 +35,8 @@ class Stepper:
         )
         self.objective = InfoNCE()
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.kept_text = _KeptFeatures(model.text) if isinstance(model.text, TextEncoder) else None
+        self.kept = KeptFeatures(model.text) if isinstance(model.text, TextEncoder) and is_locked(model) else None
+        self.bank = bank
         model.train()
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
@@ -44,7 +47,8 @@ class Stepper:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
             image_BD = self.model.encode_image(self.contract.image.normalise(batch.images))
             text_BD = self._encode_text(batch.tokens)
-        loss = self.objective(image_BD, text_BD, self.model.scale, batch.labels)
+        more, more_labels = (self.bank.vectors(), self.bank.labels) if self.bank else (None, None)
+        loss = self.objective(image_BD, text_BD, self.model.scale, batch.labels, more, more_labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         gradient = nn.utils.clip_grad_norm_(self.parameters, self.clip or float("inf"))
@@ -65,28 +69,6 @@ class Stepper:
         return figures
 
     def _encode_text(self, tokens: Tokens) -> Tensor:
-        if self.kept_text is None or not self.kept_text.locked:
+        if self.kept is None:
             return self.model.encode_text(tokens)
-        tower = self.kept_text.tower
-        return nn.functional.normalize(tower.project(self.kept_text(tokens)).float(), dim=-1)
-
-
-class _KeptFeatures:
-    """What a wholly locked text backbone gives for a text never changes: it is computed once a text."""
-
-    def __init__(self, tower: TextEncoder, limit: int = 100_000) -> None:
-        self.tower, self.limit = tower, limit
-        self.locked = not any(parameter.requires_grad for parameter in tower.backbone.parameters())
-        self.known: dict[tuple[int, ...], Tensor] = {}
-
-    def __call__(self, tokens: Tokens) -> Tensor:
-        rows = [tuple(row[:length]) for row, length in zip(tokens.ids.tolist(), tokens.lengths.tolist(), strict=True)]
-        new = [i for i, row in enumerate(rows) if row not in self.known]
-        if new:
-            with torch.no_grad():
-                features = self.tower.features(Tokens(tokens.ids[new], tokens.lengths[new])).float()
-            if len(self.known) + len(new) > self.limit:
-                self.known.clear()
-                return self(tokens)
-            self.known |= {rows[i]: feature for i, feature in zip(new, features, strict=True)}
-        return torch.stack([self.known[row] for row in rows])
+        return nn.functional.normalize(self.kept.tower.project(self.kept(tokens)).float(), dim=-1)

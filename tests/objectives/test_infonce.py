@@ -1,0 +1,147 @@
+"""InfoNCE against the formula, in float64 numpy, with gradients derived by hand and by finite differences."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sightword.objectives import InfoNCE
+
+Array = NDArray[np.float64]
+LABELS = {
+    "no labels": None,
+    "all different": [0, 1, 2, 3, 4, 5, 6],
+    "duplicates": [4, 9, 4, 2, 9, 4, 7],
+    "all the same": [1] * 7,
+}
+
+
+def reference(image: Array, text: Array, scale: float, labels: list[int] | None) -> tuple[float, Array, Array, float]:
+    """Loss and its gradients by image, text and scale: with targets T, d/dlogits of cross-entropy is softmax - T."""
+    B = len(image)
+    names = np.arange(B) if labels is None else np.array(labels)
+    target = (names[:, None] == names[None, :]).astype(float)
+    target /= target.sum(axis=1, keepdims=True)
+    cosine = image @ text.T
+    logits = scale * cosine
+
+    def half(logits: Array) -> tuple[float, Array]:
+        exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+        softmax = exp / exp.sum(axis=1, keepdims=True)
+        return float(-(target * np.log(softmax)).sum() / B), (softmax - target) / B
+
+    (by_image, d_image), (by_text, d_text) = half(logits), half(logits.T)
+    d_logits = (d_image + d_text.T) / 2
+    return (
+        (by_image + by_text) / 2,
+        scale * d_logits @ text,
+        scale * d_logits.T @ image,
+        float((d_logits * cosine).sum()),
+    )
+
+
+def vectors(B: int = 7, D: int = 5, seed: int = 0) -> tuple[Array, Array]:
+    rng = np.random.default_rng(seed)
+    both = rng.normal(size=(2, B, D))
+    return tuple(both / np.linalg.norm(both, axis=2, keepdims=True))  # pyright: ignore[reportReturnType]
+
+
+def as_tensor(labels: list[int] | None) -> Tensor | None:
+    return None if labels is None else torch.tensor(labels)
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS.keys())
+@pytest.mark.parametrize("scale", [1.0, 14.3, 100.0])
+def test_loss_and_gradients(labels: list[int] | None, scale: float) -> None:
+    image, text = vectors()
+    inputs = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (image, text, scale)]
+    loss = InfoNCE()(*inputs, as_tensor(labels))
+    loss.backward()
+    expected, *gradients = reference(image, text, scale, labels)
+    assert loss.shape == ()
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+    for tensor, gradient in zip(inputs, gradients, strict=True):
+        assert tensor.grad is not None
+        assert np.allclose(tensor.grad.numpy(), gradient, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("labels", [None, LABELS["duplicates"]], ids=["no labels", "duplicates"])
+def test_the_hand_derived_gradients_agree_with_finite_differences(labels: list[int] | None) -> None:
+    inputs = tuple(torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (*vectors(), 5.0))
+    assert torch.autograd.gradcheck(lambda *x: InfoNCE()(*x, as_tensor(labels)), inputs)
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS.keys())
+def test_float32_is_near(labels: list[int] | None) -> None:
+    image, text = vectors(seed=1)
+    loss = InfoNCE()(torch.tensor(image).float(), torch.tensor(text).float(), 100.0, as_tensor(labels))
+    assert loss.item() == pytest.approx(reference(image, text, 100.0, labels)[0], rel=1e-5)
+
+
+def test_distinct_labels_change_nothing() -> None:
+    image, text = (torch.tensor(x) for x in vectors())
+    assert InfoNCE()(image, text, 20.0).item() == pytest.approx(
+        InfoNCE()(image, text, 20.0, torch.arange(7) * 3 + 1).item(), rel=1e-12
+    )
+
+
+def test_a_duplicate_caption_is_no_negative() -> None:
+    # Two pictures of one thing, and a third of another: with perfect vectors, the labelled loss is at its floor
+    # (ln 2 for the two, whose target is shared), and its gradient does not push the twins apart.
+    twin = torch.tensor([[1.0, 0], [1, 0], [0, 1]], dtype=torch.float64, requires_grad=True)
+    text = torch.tensor([[1.0, 0], [1, 0], [0, 1]], dtype=torch.float64)
+    labelled = InfoNCE()(twin, text, 50.0, torch.tensor([8, 8, 3]))
+    assert labelled.item() == pytest.approx(2 / 3 * math.log(2), rel=1e-9)
+    labelled.backward()
+    assert twin.grad is not None
+    assert twin.grad.abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("B", [1, 2, 64])
+@pytest.mark.parametrize("labelled", [False, True])
+def test_chance_is_the_logarithm_of_the_batch(B: int, labelled: bool) -> None:
+    # All vectors the same: every text is as likely.
+    same = torch.ones(B, 4) / 2
+    loss = InfoNCE()(same, same, 14.3, torch.arange(B) if labelled else None)
+    assert loss.item() == pytest.approx(math.log(B), abs=1e-5)
+
+
+def test_right_partners_lose_less_than_wrong_ones() -> None:
+    image = torch.nn.functional.normalize(torch.randn(6, 8, generator=torch.Generator().manual_seed(0)), dim=1)
+    assert InfoNCE()(image, image, 30.0) < 0.1 < InfoNCE()(image, image.roll(1, 0), 30.0)
+
+
+def test_large_logits_do_not_overflow() -> None:
+    image, text = (torch.tensor(x).float() for x in vectors())
+    assert torch.isfinite(InfoNCE()(image, text, 1e4, torch.tensor([1, 1, 2, 3, 4, 5, 6])))
+
+
+@pytest.mark.parametrize("shapes", [((3, 4), (2, 4)), ((3, 4), (3, 5)), ((4,), (4,)), ((2, 3, 4), (2, 3, 4))])
+def test_other_shapes_are_refused(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    with pytest.raises(ValueError, match=r"needs two \[B, D\] of one shape, got \["):
+        InfoNCE()(torch.zeros(shapes[0]), torch.zeros(shapes[1]), 1.0)
+
+
+@pytest.mark.parametrize("more_labels", [None, [3, 9, 8, 4]], ids=["negatives", "some positives"])
+def test_more_texts_stand_beside_the_batch_for_the_images_only(more_labels: list[int] | None) -> None:
+    image, text = vectors()
+    more, labels, scale = vectors(B=4, seed=2)[0], [4, 9, 4, 2, 9, 4, 7], 9.0
+    inputs = [torch.tensor(x, dtype=torch.float64) for x in (image, text, scale)]
+    loss = InfoNCE()(*inputs, torch.tensor(labels), torch.tensor(more), as_tensor(more_labels))
+
+    # The text's half is as without them; an image is matched against all texts, sharing its target among its positives.
+    columns = np.array(labels + (more_labels or [-1] * 4))
+    target = (np.array(labels)[:, None] == columns[None]).astype(float)
+    target /= target.sum(axis=1, keepdims=True)
+    logits = scale * image @ np.concatenate([text, more]).T
+    by_image = -(target * (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))).sum() / 7
+    own = scale * text @ image.T
+    own_target = target[:, :7] / target[:, :7].sum(axis=1, keepdims=True)
+    by_text = -(own_target * (own - np.log(np.exp(own).sum(axis=1, keepdims=True)))).sum() / 7
+    assert loss.item() == pytest.approx((by_image + by_text) / 2, rel=1e-12)
+    assert loss.item() != pytest.approx(reference(image, text, scale, labels)[0], rel=1e-3)

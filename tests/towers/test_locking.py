@@ -1,0 +1,114 @@
+"""What is locked does not move: no gradients, and no drift of BatchNorm's running statistics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sightword.data.pairs import Tokens
+from sightword.towers.backbone import BackboneConfig, ImageBackbone, TextEncoder, TextEncoderConfig, register_backbone
+from sightword.towers.bert import BertConfig
+from sightword.towers.presets import preset
+from sightword.towers.vit import ViT
+
+
+class Small(nn.Module):
+    """A backbone of three stages with BatchNorm and dropout."""
+
+    features = 6
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        self.two = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5))
+        self.three = nn.Sequential(nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.three(self.two(self.one(x))).mean(dim=(2, 3))
+
+    def stages(self) -> list[nn.Module]:
+        return [self.one, self.two, self.three]
+
+
+@pytest.fixture
+def tower(monkeypatch: pytest.MonkeyPatch) -> ImageBackbone:
+    monkeypatch.setattr("sightword.towers.backbone._BACKBONES", {})
+    register_backbone("small", Small)
+    torch.manual_seed(0)
+    return ImageBackbone(BackboneConfig(name="small", image_size=12), embed_dim=5)
+
+
+def moved(tower: nn.Module, run: Any) -> set[str]:
+    """The top parts that two steps of training change, weights and statistics alike."""
+    before = {name: tensor.clone() for name, tensor in tower.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in tower.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        run().square().sum().backward()
+        optimizer.step()
+    after = tower.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    return {name.split(".")[1] if name.startswith("backbone") else name.split(".")[0] for name in changed}
+
+
+@pytest.mark.parametrize(
+    ("trainable", "expected"),
+    [
+        ("all", {"one", "two", "three", "projection"}),
+        ("head", {"projection"}),
+        (0, {"projection"}),
+        (1, {"three", "projection"}),
+        (2, {"two", "three", "projection"}),
+        (3, {"one", "two", "three", "projection"}),
+        (99, {"one", "two", "three", "projection"}),
+    ],
+)
+def test_only_what_is_trainable_moves(tower: ImageBackbone, trainable: Any, expected: set[str]) -> None:
+    tower.lock(trainable)
+    tower.train()
+    assert moved(tower, lambda: tower(torch.randn(8, 3, 12, 12) + 1)) == expected
+    training = {name for name, parameter in tower.named_parameters() if parameter.requires_grad}
+    assert {name.split(".")[1] if "backbone" in name else "projection" for name in training} == expected
+
+
+def test_locked_stages_stay_in_evaluation_however_training_is_switched_on(tower: ImageBackbone) -> None:
+    tower.lock(1)
+    whole = nn.ModuleDict({"image": tower})
+    for _ in range(2):
+        whole.eval()
+        whole.train()  # through the model around it
+        assert not any(module.training for stage in tower.locked() for module in stage.modules())
+        assert all(module.training for module in tower.stages()[-1].modules())
+        assert tower.projection.training
+
+
+def test_a_wholly_locked_backbone_gives_the_same_features_in_training(tower: ImageBackbone) -> None:
+    # So its features can be computed once and kept.
+    images = torch.randn(4, 3, 12, 12)
+    tower.lock("head")
+    assert torch.equal(tower.train()(images), tower.eval()(images))
+
+
+def test_a_text_encoder_is_locked_from_below() -> None:
+    encoder = BertConfig(
+        vocabulary=20, positions=8, segments=2, width=8, layers=2, heads=2, mlp_width=16, activation="gelu", eps=1e-5
+    )
+    tower = TextEncoder(TextEncoderConfig(encoder=encoder, context=8), embed_dim=4)
+    tower.lock(1)
+    trainable = {name for name, parameter in tower.named_parameters() if parameter.requires_grad}
+    assert {name.split(".")[0] for name in trainable} == {"backbone", "projection"}
+    assert all(name.startswith(("backbone.blocks.1.", "projection.")) for name in trainable)
+    tokens = Tokens(torch.randint(0, 20, (3, 5)), torch.tensor([5, 3, 4]))
+    assert moved(tower.train(), lambda: tower(tokens)) == {"blocks", "projection"}
+
+
+def test_a_tower_without_a_backbone_cannot_be_locked() -> None:
+    config = preset("ViT-test").image
+    tower = ViT(config, 8)  # pyright: ignore[reportArgumentType]
+    tower.lock("all")
+    assert all(parameter.requires_grad for parameter in tower.parameters())
+    with pytest.raises(TypeError, match="ViT has no pretrained backbone"):
+        tower.lock("head")
