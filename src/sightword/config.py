@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sightword.errors import RequestError
+
+Positive = Annotated[int, Field(ge=1)]
 
 
 class Config(BaseModel):

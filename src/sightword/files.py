@@ -36,6 +36,8 @@ def whole_file(path: Path) -> Generator[Path, None, None]:
 def whole_folder(path: Path) -> Generator[Path, None, None]:
     """A temporary folder beside `path` that takes its place when the block ends well, and is removed otherwise."""
     _make(path.parent)
+    if path.exists() and not path.is_dir():
+        raise SightwordError(f"{path}: is a file, and a folder is to be written there; nothing was changed")
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         yield temporary

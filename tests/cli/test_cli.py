@@ -111,8 +111,15 @@ def test_classify_files_and_folders(run: Path, tmp_path: Path):
     draw("green", "disc", 52).save(tmp_path / "g.webp")
     labels = ["a red disc", "a green disc", "a blue disc"]
     made = sightword(
-        "classify", tmp_path / "photos", tmp_path / "g.webp", "--labels", *labels, "--model", run / "model",
-        "--json", tmp_path / "scores.json",
+        "classify",
+        tmp_path / "photos",
+        tmp_path / "g.webp",
+        "--labels",
+        *labels,
+        "--model",
+        run / "model",
+        "--json",
+        tmp_path / "scores.json",
     )
     assert made.returncode == 0, made.stderr
     assert "softmax" in made.stdout

@@ -94,7 +94,12 @@ def test_a_tiny_training_learns_to_name(recipe: Callable[..., Recipe], pairs: Pa
     model = sightword.load(tmp_path / "run" / "model")
     labels = [f"a {colour} {shape}" for colour in COLOURS for shape in ("disc", "bar")]
     pictures = [draw(*label.split()[1:], seed=100 + i) for i, label in enumerate(labels * 4)]
-    right = np.mean([best == label for best, label in zip(model.classifier(labels).predict(pictures).best(), labels * 4, strict=True)])
+    right = np.mean(
+        [
+            best == label
+            for best, label in zip(model.classifier(labels).predict(pictures).best(), labels * 4, strict=True)
+        ]
+    )
     assert right > 0.5  # chance is 1 in 8
     losses = [event["loss"] for event in read_log(tmp_path / "run" / "log.jsonl") if event["event"] == "step"]
     assert losses[-1] < losses[0]
@@ -109,7 +114,7 @@ def test_one_seed_one_result_whatever_the_workers(recipe: Callable[..., Recipe],
     assert not equal(weights(tmp_path / "one"), weights(tmp_path / "other"))
 
 
-class Stop(Exception):
+class StopError(Exception):
     """Stands for whatever ends a run."""
 
 
@@ -119,7 +124,7 @@ def interrupt_after(looks: int) -> Callable[[Embedder], dict[str, object]]:
     def validate(embedder: Embedder) -> dict[str, object]:
         seen[0] += 1
         if seen[0] > looks:
-            raise Stop
+            raise StopError
         return {"value": 0.5}
 
     return validate
@@ -131,7 +136,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
 ):
     resolved = recipe("training.steps=30", "training.every=10", f"training.ema={ema}")
     train(resolved, tmp_path / "whole", pairs)
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         train(resolved, tmp_path / "cut", pairs, validate=interrupt_after(1))
     snapshot = load_snapshot(tmp_path / "cut" / "snapshots", "last.pt")
     assert snapshot is not None

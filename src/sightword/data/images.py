@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from sightword.config import Config
+from sightword.config import Config, Positive
 from sightword.errors import ImageError
 
 # A path, the bytes of a file, a PIL image, or an array: uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4].
@@ -30,7 +30,7 @@ class ImageSpec(Config):
     drawn; None drops the alpha channel as `Image.convert` does. orient: turn by the EXIF orientation first.
     """
 
-    size: int
+    size: Positive
     resize: Literal["shortest", "squash"] = "shortest"
     interpolation: Resample = "bicubic"
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
@@ -123,6 +123,8 @@ def open_image(image: ImageLike, orient: bool = True) -> Image.Image:
         raise ImageError(name, "the file is empty" if empty else "is not an image that Pillow can read") from None
     except Image.DecompressionBombError as bomb:
         raise ImageError(name, f"refused: {bomb}; raise PIL.Image.MAX_IMAGE_PIXELS if you trust it") from None
+    except PermissionError:
+        raise ImageError(name, "may not be read (permission denied)") from None
     except (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError) as failure:
         # Pillow's decoders raise all of these on damaged files.
         raise ImageError(name, f"the image is damaged or cut short ({failure})") from None

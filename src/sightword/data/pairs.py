@@ -112,7 +112,7 @@ def fraction_of(text: str) -> float:
 
 def label_id(label: str) -> int:
     """A 63-bit number for a label: equal labels, equal numbers, in every process."""
-    return int.from_bytes(hashlib.sha1(label.encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha1(label.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 1
 
 
 def hold_out(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]:

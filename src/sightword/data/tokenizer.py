@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from tokenizers import Tokenizer as Engine
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -23,7 +25,7 @@ class TextSpec(Config):
     against the tokenizer when a checkpoint is loaded.
     """
 
-    context: int
+    context: Annotated[int, Field(ge=3)]
     start_token: str
     end_token: str
     start_id: int
@@ -75,7 +77,7 @@ class Tokenizer:
         room = self.spec.context - 2
         rows: list[list[int]] = []
         for text, encoding in zip(
-            texts, self.engine.encode_batch_fast(list(texts), add_special_tokens=False), strict=True
+            texts, self.engine.encode_batch_fast([*map(_whole, texts)], add_special_tokens=False), strict=True
         ):
             ids = encoding.ids
             if len(ids) > room:
@@ -89,9 +91,6 @@ class Tokenizer:
         width = max(map(len, rows), default=0)
         padded = [row + [self.spec.pad_id] * (width - len(row)) for row in rows]
         return Tokens(torch.tensor(padded, dtype=torch.int64).reshape(len(rows), width), lengths)
-
-    def fits(self, text: str) -> bool:
-        return len(self.engine.encode(text, add_special_tokens=False).ids) <= self.spec.context - 2
 
 
 def read_engine(path: Path) -> Engine:
@@ -128,6 +127,11 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> Toke
     assert end_id is not None
     spec = TextSpec(context=context, start_token=START, end_token=END, start_id=start_id, end_id=end_id, pad_id=end_id)
     return Tokenizer(engine, spec)
+
+
+def _whole(text: str) -> str:
+    # Lone surrogates, as in file names that are not UTF-8, cannot be encoded.
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _shorten(text: str, limit: int = 60) -> str:

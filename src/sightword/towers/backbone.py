@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sightword.config import Config
+from sightword.config import Config, Positive
 from sightword.data.pairs import Tokens
 from sightword.errors import RequestError
 from sightword.towers.bert import Bert, BertConfig
@@ -45,7 +45,7 @@ class BackboneConfig(Config):
 
     kind: Literal["backbone"] = "backbone"
     name: str
-    image_size: int
+    image_size: Positive
 
 
 class TextEncoderConfig(Config):
@@ -53,7 +53,7 @@ class TextEncoderConfig(Config):
 
     kind: Literal["encoder"] = "encoder"
     encoder: BertConfig
-    context: int
+    context: Positive
 
 
 class ImageBackbone(Tower):

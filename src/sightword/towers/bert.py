@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from sightword.config import Config
+from sightword.config import Config, Positive
 from sightword.data.pairs import Tokens
 from sightword.errors import CheckpointError
 from sightword.towers.layers import MLP, Activation, Attention
@@ -38,13 +38,13 @@ _KEYS = (
 class BertConfig(Config):
     """position_offset: the row of the position table that the first token takes."""
 
-    vocabulary: int
-    positions: int
-    segments: int
-    width: int
-    layers: int
-    heads: int
-    mlp_width: int
+    vocabulary: Positive
+    positions: Positive
+    segments: Positive
+    width: Positive
+    layers: Positive
+    heads: Positive
+    mlp_width: Positive
     activation: Activation
     eps: float
     position_offset: int = 0

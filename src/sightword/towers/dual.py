@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from sightword.config import Config
+from sightword.config import Config, Positive
 from sightword.data.pairs import Tokens
 from sightword.towers.backbone import BackboneConfig, ImageBackbone, TextEncoder, TextEncoderConfig
 from sightword.towers.resnet import ResNet, ResNetConfig
@@ -28,7 +28,7 @@ MAX_SCALE = 100.0
 
 
 class DualEncoderConfig(Config):
-    embed_dim: int
+    embed_dim: Positive
     image: ImageConfig
     text: TextTowerConfig
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sightword.config import Config
+from sightword.config import Config, Positive
 from sightword.towers.tower import Tower
 
 _EXPANSION = 4
@@ -23,10 +23,10 @@ class ResNetConfig(Config):
     """width: channels of the stem; the last stage has 32 times as many. heads: of the attention pool."""
 
     kind: Literal["resnet"] = "resnet"
-    image_size: int
-    blocks: tuple[int, int, int, int]
-    width: int
-    heads: int
+    image_size: Positive
+    blocks: tuple[Positive, Positive, Positive, Positive]
+    width: Positive
+    heads: Positive
 
 
 def _conv(inside: int, outside: int, kernel: int, stride: int = 1) -> nn.Conv2d:

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sightword.config import Config
+from sightword.config import Config, Positive
 from sightword.data.pairs import Tokens
 from sightword.towers.layers import Activation, Block
 from sightword.towers.tower import Tower
@@ -20,11 +20,11 @@ class TextConfig(Config):
     """vocabulary: rows of the token table. context: rows of the position table."""
 
     kind: Literal["transformer"] = "transformer"
-    vocabulary: int
-    context: int
-    width: int
-    layers: int
-    heads: int
+    vocabulary: Positive
+    context: Positive
+    width: Positive
+    layers: Positive
+    heads: Positive
     activation: Activation = "quick_gelu"
 
 

@@ -25,6 +25,7 @@ class Tower(nn.Module):
         """Stop the gradients of all that `trainable` does not name. Locked stages also keep their BatchNorm
         statistics: see `train`."""
         self._locked: list[nn.Module] = []
+        self.requires_grad_(True)
         if trainable == "all":
             return
         stages = list(self.stages())

@@ -11,18 +11,18 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sightword.config import Config
+from sightword.config import Config, Positive
 from sightword.towers.layers import Activation, Block
 from sightword.towers.tower import Tower
 
 
 class ViTConfig(Config):
     kind: Literal["vit"] = "vit"
-    image_size: int
-    patch: int
-    width: int
-    layers: int
-    heads: int
+    image_size: Positive
+    patch: Positive
+    width: Positive
+    layers: Positive
+    heads: Positive
     mlp_ratio: float = 4.0
     activation: Activation = "quick_gelu"
 

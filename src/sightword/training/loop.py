@@ -27,7 +27,7 @@ from sightword.training.build import build
 from sightword.training.fit import fit_projection
 from sightword.training.log import RunLog, read_log
 from sightword.training.optimizer import Average, learning_rate, make_optimizer
-from sightword.training.recipe import PretrainedImage, Recipe, differing_keys, read_recipe, write_recipe
+from sightword.training.recipe import PretrainedImage, Recipe, differing_keys, read_recipe, recipe_text
 from sightword.training.snapshots import BEST, LAST, load_snapshot, save_snapshot
 from sightword.training.step import Stepper
 
@@ -274,7 +274,7 @@ def _make_folder(out: Path, recipe: Recipe) -> None:
     try:
         (out / "snapshots").mkdir(parents=True, exist_ok=True)
         if not (out / "recipe.toml").exists():
-            write_recipe(recipe, out / "recipe.toml")
+            (out / "recipe.toml").write_text(recipe_text(recipe), encoding="utf-8")
     except OSError as failure:
         raise RequestError(f"{out}: the run's folder could not be made ({failure.strerror})") from None
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import Field, model_validator
 
-from sightword.config import Config, parse
+from sightword.config import Config, Positive, parse
 from sightword.data.augment import Augment, Share
 from sightword.data.images import Resample
 from sightword.errors import RequestError
@@ -19,8 +19,6 @@ from sightword.towers.layers import Activation
 from sightword.towers.resnet import ResNetConfig
 from sightword.towers.tower import Trainable
 from sightword.towers.vit import ViTConfig
-
-Positive = Annotated[int, Field(ge=1)]
 
 
 class DataRecipe(Config):
@@ -99,11 +97,12 @@ class ModelRecipe(Config):
 
 class TrainingRecipe(Config):
     """steps: optimizer steps. warmup: of them, with a linearly growing rate; a cosine to zero follows. lr, decay,
-    betas, eps: of AdamW; only matrices decay. clip: largest gradient norm, 0 for none. ema: averages the weights with
-    this factor a step, and the average is the model; 0 for none. precision: `auto` is bf16 where the device is made
-    for it. bank: hold each picture against the names of all training pairs, not only the batch's (free while the text
-    encoder is locked, and only possible then). scale: at the start. scale_lr: its rate, as a share of the run's. every: steps between validations and snapshots. keep: which snapshot becomes the model; `best` is chosen on
-    the pairs held out."""
+    betas, eps: of AdamW; only matrices decay. clip: largest gradient norm, 0 for none. scale: 1 / temperature at the
+    start; scale_lr: its rate, as a share of the run's. bank: hold each picture against the names of all training pairs,
+    not only the batch's (free while the text encoder is locked, and only possible then). ema: averages the weights with
+    this factor a step, and the average is the model; 0 for none. precision: `auto` is bf16 on a GPU that has it. every:
+    steps between validations and snapshots. keep: which snapshot becomes the model; `best` is chosen on the pairs held
+    out."""
 
     steps: Positive
     batch_size: Positive
@@ -175,9 +174,9 @@ def _apply(values: dict[str, Any], change: str) -> None:
     values[last] = value
 
 
-def write_recipe(recipe: Recipe, path: Path) -> None:
-    """The resolved recipe, every default written out. Reading it gives an equal recipe."""
-    path.write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+def recipe_text(recipe: Recipe) -> str:
+    """The resolved recipe as TOML, every default written out. Reading it gives an equal recipe."""
+    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
 
 
 def differing_keys(one: Recipe, other: Recipe) -> list[str]:
