@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from PIL import Image
 
 from sightword.cli import VERBS, app
 from sightword.cli import run as command
-from tests.training.test_loop import COLOURS, PAGE, draw
+from sightword.training.snapshots import load_snapshot
+from tests.training.conftest import COLOURS, draw
+from tests.training.test_loop import PAGE
 
 OPTIONS = {
     "classify": {"--device", "--json", "--labels", "--model", "--precision", "--templates", "--top"},
@@ -94,6 +97,28 @@ def test_the_same_command_goes_on_or_says_that_it_is_finished(run: Path, recipe:
     again = sightword("train", recipe, "--out", run, "--set", "training.steps=40")
     assert again.returncode == 0
     assert "finished" in again.stdout
+
+
+def test_a_killed_run_leaves_a_readable_snapshot_and_goes_on(recipe: Path, tmp_path: Path):
+    arguments = ["train", recipe, "--out", tmp_path / "run", "--set", "training.steps=4000", "training.every=5"]
+    process = subprocess.Popen([sys.executable, "-m", "sightword", *map(str, arguments)])
+    snapshot = tmp_path / "run" / "snapshots" / "last.pt"
+    try:
+        for _ in range(600):
+            if snapshot.exists() or process.poll() is not None:
+                break
+            time.sleep(0.1)
+    finally:
+        process.kill()
+        process.wait()
+    state = load_snapshot(snapshot.parent, snapshot.name)
+    assert state is not None
+    assert state["step"] % 5 == 0
+    assert not (tmp_path / "run" / "model").exists()
+    # The rest would take long: what matters is that the same command takes the folder up again, at the snapshot.
+    refused = sightword(*arguments, "training.lr=1", "--device", "cpu")
+    assert refused.returncode == 2
+    assert "training.lr" in refused.stderr
 
 
 def test_train_refuses_an_unknown_key(recipe: Path, tmp_path: Path):

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import sightword
 from sightword.data.folder import read_pairs
@@ -18,8 +17,8 @@ from sightword.training.log import read_log
 from sightword.training.loop import train
 from sightword.training.recipe import Recipe, read_recipe
 from sightword.training.snapshots import load_snapshot
+from tests.training.conftest import COLOURS, draw
 
-COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (30, 50, 220), "yellow": (230, 220, 40)}
 PAGE = """
 title = "colours and shapes"
 [data]
@@ -51,28 +50,6 @@ lr = 3e-3
 warmup = 5
 every = 20
 """
-
-
-def draw(colour: str, shape: str, seed: int) -> Image.Image:
-    rng = np.random.default_rng(seed)
-    pixels = np.full((16, 16, 3), 255, np.uint8)
-    rows, columns = np.mgrid[:16, :16]
-    across, down = (rows - 7.5) ** 2, (columns - 7.5) ** 2
-    inside = across + down < 30 if shape == "disc" else np.abs(rows - 7.5) < 3
-    pixels[inside] = np.clip(np.array(COLOURS[colour]) + rng.integers(-20, 20, 3), 0, 255)
-    return Image.fromarray(pixels)
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> PairList:
-    folder = tmp_path_factory.mktemp("pairs")
-    for colour in COLOURS:
-        for shape in ("disc", "bar"):
-            for seed in range(8):
-                name = f"{colour}-{shape}-{seed}"
-                draw(colour, shape, seed).save(folder / f"{name}.png")
-                (folder / f"{name}.txt").write_text(f"a {colour} {shape}")
-    return read_pairs(folder)
 
 
 @pytest.fixture

@@ -13,11 +13,10 @@ from torch import Tensor
 
 from sightword.data.pairs import Tokens, label_id
 from sightword.data.tokenizer import Tokenizer
-from sightword.errors import RequestError
 from sightword.towers.backbone import TextEncoder
 from sightword.towers.dual import DualEncoder
 
-_LIMIT = 100_000  # texts to remember
+_LIMIT = 20_000  # texts to remember
 _BATCH = 256
 
 
@@ -27,6 +26,14 @@ class KeptFeatures:
     def __init__(self, tower: TextEncoder) -> None:
         self.tower = tower
         self.known: dict[tuple[int, ...], Tensor] = {}
+
+    def learn(self, texts: Sequence[str], tokenizer: Tokenizer, device: torch.device) -> None:
+        """Encode texts ahead, in a fixed order: then what is kept does not depend on where a run was interrupted (the
+        last bits of a feature depend on the batch that it was computed in). More than can be kept are left to be met.
+        """
+        if len(texts) <= _LIMIT:
+            for at in range(0, len(texts), _BATCH):
+                self(tokenizer(texts[at : at + _BATCH], truncate=True).to(device))
 
     def __call__(self, tokens: Tokens) -> Tensor:
         rows = [tuple(row[:length]) for row, length in zip(tokens.ids.tolist(), tokens.lengths.tolist(), strict=True)]
@@ -41,10 +48,12 @@ class KeptFeatures:
         return torch.stack([self.known[row] for row in rows])
 
 
-def is_locked(model: DualEncoder) -> bool:
-    """Whether the text tower is a pretrained encoder of which only the projection trains."""
+def kept_features(model: DualEncoder) -> KeptFeatures | None:
+    """None unless the text tower is a pretrained encoder of which only the projection trains."""
     tower = model.text
-    return isinstance(tower, TextEncoder) and not any(p.requires_grad for p in tower.backbone.parameters())
+    if isinstance(tower, TextEncoder) and not any(p.requires_grad for p in tower.backbone.parameters()):
+        return KeptFeatures(tower)
+    return None
 
 
 class Bank:
@@ -53,17 +62,10 @@ class Bank:
     The projection of the text tower trains, so `vectors()` is fresh at every step; the encoder runs only once.
     """
 
-    def __init__(self, model: DualEncoder, tokenizer: Tokenizer, names: Sequence[str], device: torch.device) -> None:
-        if not isinstance(model.text, TextEncoder) or not is_locked(model):
-            raise RequestError("training.bank needs a locked text encoder: model.text.train = 'head'")
-        self.tower = model.text
-        with torch.no_grad():
-            self.features_KW = torch.cat(
-                [
-                    self.tower.features(tokenizer(names[at : at + _BATCH], truncate=True).to(device)).float()
-                    for at in range(0, len(names), _BATCH)
-                ]
-            )
+    def __init__(self, kept: KeptFeatures, tokenizer: Tokenizer, names: Sequence[str], device: torch.device) -> None:
+        self.tower = kept.tower
+        parts = [names[at : at + _BATCH] for at in range(0, len(names), _BATCH)]
+        self.features_KW = torch.cat([kept(tokenizer(part, truncate=True).to(device)) for part in parts])
         self.labels = torch.tensor([label_id(name) for name in names], device=device)
 
     def vectors(self) -> Tensor:

@@ -6,18 +6,27 @@ pictures. Shapes: N pictures, F features, D joint space.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from sightword.data.loader import Loader
+from sightword.data.pairs import Tokens
 from sightword.errors import RequestError, SightwordError
 from sightword.towers.backbone import ImageBackbone, TextEncoder
 from sightword.towers.dual import DualEncoder
 
 
 @torch.no_grad()
-def fit_projection(model: DualEncoder, loader: Loader, strength: float, device: torch.device) -> None:
-    """Set weight and bias of `model.image.projection`, from one epoch of `loader`.
+def fit_projection(
+    model: DualEncoder,
+    loader: Loader,
+    strength: float,
+    device: torch.device,
+    encode_text: Callable[[Tokens], Tensor],
+) -> None:
+    """Set weight and bias of `model.image.projection`, from one epoch of `loader`. encode_text: tokens to unit vectors.
 
     With centred features X and centred unit vectors of the texts Y, the weight is (X'X + k I)^-1 X'Y, where k is
     `strength` times the mean of the diagonal of X'X. The text tower's own projection is moved so that its vectors
@@ -28,14 +37,16 @@ def fit_projection(model: DualEncoder, loader: Loader, strength: float, device: 
         raise RequestError("model.image.fit needs a pretrained image backbone")
     features: list[Tensor] = []
     texts: list[Tensor] = []
+    was_training = model.training
     model.eval()
     batches = loader.batches()
     for _ in range(max(1, len(loader.source) // loader.batch_size)):
         batch = next(batches).to(device)
         if len(batch):
             features.append(tower.backbone(loader.spec.normalise(batch.images)).float())
-            texts.append(model.encode_text(batch.tokens))
+            texts.append(encode_text(batch.tokens))
     batches.close()
+    model.train(was_training)
     if not features:
         raise SightwordError("none of the training pictures can be read")
     x_NF, y_ND = torch.cat(features).double(), torch.cat(texts).double()

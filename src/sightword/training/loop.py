@@ -22,7 +22,6 @@ from sightword.data.pairs import Pair, PairList, Skipped
 from sightword.embedding.embedder import Embedder, find_device
 from sightword.errors import RequestError, SightwordError
 from sightword.towers.dual import DualEncoder
-from sightword.training.bank import Bank
 from sightword.training.build import build
 from sightword.training.fit import fit_projection
 from sightword.training.log import RunLog, read_log
@@ -97,7 +96,8 @@ class _Run:
     def __init__(self, recipe: Recipe, out: Path, pairs: PairList, device: torch.device) -> None:
         self.recipe, self.out, self.pairs, self.device = recipe, out, pairs, device
         training = recipe.training
-        self.built = build(recipe, _texts(pairs.pairs, recipe.data.templates, recipe.data.first_text < 1))
+        texts = _texts(pairs.pairs, recipe.data.templates, recipe.data.first_text < 1)
+        self.built = build(recipe, texts)
         _make_folder(out, recipe)
         self.model = self.built.model.to(device)
         if recipe.model.image.kind != "vit":
@@ -122,16 +122,18 @@ class _Run:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
         self.clock = _Clock(self.start, training.batch_size, seconds)
+        self.stepper = Stepper(self.model, self.built.contract, self.optimizer, recipe, device)
+        if self.stepper.kept:
+            self.stepper.kept.learn(texts, self.built.tokenizer, device)
+        if training.bank:
+            self.stepper.hold_against(sorted({pair.name for pair in pairs.pairs}), self.built.tokenizer)
         if state is None and isinstance(recipe.model.image, PretrainedImage) and recipe.model.image.fit:
             # One look at every picture as it is, without augmentation.
             still = replace(self.loader, augment=Augment(), templates=("{}",), first=1.0)
-            fit_projection(self.model, still, recipe.model.image.fit, device)
+            fit_projection(self.model, still, recipe.model.image.fit, device, self.stepper.encode_text)
         self.average = Average(self.model, training.ema) if training.ema else None
         if state is not None and self.average:
             self.average.state, self.average.steps = state["average"], self.start
-        names = sorted({pair.name for pair in pairs.pairs})
-        bank = Bank(self.model, self.built.tokenizer, names, device) if training.bank else None
-        self.stepper = Stepper(self.model, self.built.contract, self.optimizer, recipe, device, bank)
         self.skipped = {skip.key for skip in pairs.skipped}
         self.log = RunLog(out / "log.jsonl", resume_at=self.start)
 
@@ -139,6 +141,7 @@ class _Run:
         """All steps that are left."""
         training, clock = self.recipe.training, self.clock
         self._log_start()
+        clock.restart(self.start)
         batches = self.loader.batches(self.start)
         validation: float | None = None
         try:

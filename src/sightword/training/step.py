@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from sightword.checkpoints.contract import Contract
 from sightword.data.pairs import Batch, Tokens
-from sightword.errors import SightwordError
+from sightword.data.tokenizer import Tokenizer
+from sightword.errors import RequestError, SightwordError
 from sightword.objectives import InfoNCE
-from sightword.towers.backbone import TextEncoder
 from sightword.towers.dual import DualEncoder
-from sightword.training.bank import Bank, KeptFeatures, is_locked
+from sightword.training.bank import Bank, kept_features
 from sightword.training.optimizer import set_learning_rate
 from sightword.training.recipe import Recipe
 
@@ -26,7 +28,6 @@ class Stepper:
         optimizer: torch.optim.Optimizer,
         recipe: Recipe,
         device: torch.device,
-        bank: Bank | None = None,
     ) -> None:
         self.model, self.contract, self.optimizer, self.device = model, contract, optimizer, device
         self.clip = recipe.training.clip
@@ -35,8 +36,8 @@ class Stepper:
         )
         self.objective = InfoNCE()
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.kept = KeptFeatures(model.text) if isinstance(model.text, TextEncoder) and is_locked(model) else None
-        self.bank = bank
+        self.kept = kept_features(model)
+        self.bank: Bank | None = None
         model.train()
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
@@ -46,7 +47,7 @@ class Stepper:
         batch = batch.to(self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
             image_BD = self.model.encode_image(self.contract.image.normalise(batch.images))
-            text_BD = self._encode_text(batch.tokens)
+            text_BD = self.encode_text(batch.tokens)
         more, more_labels = (self.bank.vectors(), self.bank.labels) if self.bank else (None, None)
         loss = self.objective(image_BD, text_BD, self.model.scale, batch.labels, more, more_labels)
         self.optimizer.zero_grad(set_to_none=True)
@@ -68,7 +69,14 @@ class Stepper:
         self.model.clamp_scale()
         return figures
 
-    def _encode_text(self, tokens: Tokens) -> Tensor:
+    def hold_against(self, names: Sequence[str], tokenizer: Tokenizer) -> None:
+        """From now on, each picture is held against all of these names."""
+        if self.kept is None:
+            raise RequestError("training.bank needs a locked text encoder: model.text.train = 'head'")
+        self.bank = Bank(self.kept, tokenizer, names, self.device)
+
+    def encode_text(self, tokens: Tokens) -> Tensor:
+        """Tokens to unit vectors [B, D], with what a locked encoder gave before."""
         if self.kept is None:
             return self.model.encode_text(tokens)
         return nn.functional.normalize(self.kept.tower.project(self.kept(tokens)).float(), dim=-1)
