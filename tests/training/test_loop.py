@@ -142,6 +142,15 @@ def test_a_folder_of_another_run_is_refused(recipe: Callable[..., Recipe], pairs
         train(recipe("training.steps=2"), tmp_path / "mine", pairs)
 
 
+def test_the_scale_begins_where_the_recipe_says_and_stays_in_bounds(
+    recipe: Callable[..., Recipe], pairs: PairList, tmp_path: Path
+):
+    train(recipe("training.steps=1", "training.scale=40", "training.lr=1e-9"), tmp_path / "still", pairs)
+    assert sightword.load(tmp_path / "still" / "model").scale == pytest.approx(40)
+    train(recipe("training.steps=5", "training.scale=99", "training.scale_lr=1000"), tmp_path / "fast", pairs)
+    assert 1 <= sightword.load(tmp_path / "fast" / "model").scale <= 100.0001
+
+
 def test_the_best_snapshot_can_become_the_model(recipe: Callable[..., Recipe], pairs: PairList, tmp_path: Path):
     values = iter([0.2, 0.9, 0.1])
     resolved = recipe("training.steps=30", "training.every=10", "training.keep=best")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -63,6 +64,8 @@ def build(recipe: Recipe, texts: Iterable[str]) -> Built:
         model = DualEncoder(architecture)
     except ValueError as failure:
         raise RequestError(f"the recipe's model cannot be built: {failure}") from None
+    with torch.no_grad():
+        model.log_scale.fill_(math.log(recipe.training.scale))
 
     if isinstance(image, PretrainedImage):
         assert isinstance(model.image, ImageBackbone)
