@@ -13,6 +13,7 @@ app = App(
     name="sightword",
     help="Language-supervised vision: train a CLIP on image-text pairs, and use it by name.",
     help_epilogue="Exit codes: 0 done, 1 the work failed, 2 the request was wrong.",
+    help_format="plaintext",  # markdown would double the time that --help takes
     version=__version__,
 )
 # Each verb is a module of its name, imported when help or a call asks for it; what it needs, it imports when it runs.
