@@ -1,5 +1,6 @@
 """Embeddings to loss."""
 
+from sightword.objectives.alignment import Alignment
 from sightword.objectives.infonce import InfoNCE
 
-__all__ = ["InfoNCE"]
+__all__ = ["Alignment", "InfoNCE"]
