@@ -99,11 +99,10 @@ class TrainingRecipe(Config):
     """steps: optimizer steps. warmup: of them, with a linearly growing rate; a cosine to zero follows. lr, decay,
     betas, eps: of AdamW; only matrices decay. clip: largest gradient norm, 0 for none. scale: 1 / temperature at the
     start; scale_lr: its rate, as a share of the run's. bank: hold each picture against the names of all training pairs,
-    not only the batch's (free while the text encoder is locked, and only possible then). align: weight of the
-    squared distance between a picture and its text, beside InfoNCE. ema: averages the weights with
-    this factor a step, and the average is the model; 0 for none. precision: `auto` is bf16 on a GPU that has it. every:
-    steps between validations and snapshots. keep: which snapshot becomes the model; `best` is chosen on the pairs held
-    out."""
+    not only the batch's (free while the text encoder is locked, and only possible then). ema:
+    averages the weights with this factor a step, and the average is the model; 0 for none. precision: `auto` is bf16 on
+    a GPU that has it. every: steps between validations and snapshots. keep: which snapshot becomes the model; `best` is
+    chosen on the pairs held out."""
 
     steps: Positive
     batch_size: Positive
@@ -116,7 +115,6 @@ class TrainingRecipe(Config):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     bank: bool = False
-    align: Annotated[float, Field(ge=0)] = 0.0
     scale: Annotated[float, Field(ge=1, le=100)] = 1 / 0.07
     scale_lr: float = 1.0
     every: Positive = 200

@@ -11,7 +11,7 @@ from sightword.checkpoints.contract import Contract
 from sightword.data.pairs import Batch, Tokens
 from sightword.data.tokenizer import Tokenizer
 from sightword.errors import RequestError, SightwordError
-from sightword.objectives import Alignment, InfoNCE
+from sightword.objectives import InfoNCE
 from sightword.towers.dual import DualEncoder
 from sightword.training.bank import Bank, kept_features
 from sightword.training.optimizer import set_learning_rate
@@ -34,7 +34,7 @@ class Stepper:
         self.half = recipe.training.precision == "bf16" or (
             recipe.training.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
         )
-        self.objective, self.alignment, self.align = InfoNCE(), Alignment(), recipe.training.align
+        self.objective = InfoNCE()
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.kept = kept_features(model)
         self.bank: Bank | None = None
@@ -50,8 +50,6 @@ class Stepper:
             text_BD = self.encode_text(batch.tokens)
         more, more_labels = (self.bank.vectors(), self.bank.labels) if self.bank else (None, None)
         loss = self.objective(image_BD, text_BD, self.model.scale, batch.labels, more, more_labels)
-        if self.align:
-            loss = loss + self.align * self.alignment(image_BD, text_BD)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         gradient = nn.utils.clip_grad_norm_(self.parameters, self.clip or float("inf"))
