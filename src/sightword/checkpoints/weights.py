@@ -96,6 +96,12 @@ def in_float32(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def scalar(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The same, with `name` of shape [] where it is a vector of one entry: both forms are met."""
+    tensor = weights.get(name)
+    return weights | {name: tensor.reshape(())} if tensor is not None and tensor.shape == (1,) else weights
+
+
 def check_weights(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path, by: str) -> None:
     """Names, shapes, types and finite values. expected: tensors without memory will do. by: the file that asks."""
     for name in sorted(expected.keys() - weights.keys()):
