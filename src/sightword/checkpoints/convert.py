@@ -67,12 +67,12 @@ def convert(model: str | Path, to: Target, out: str | Path) -> Conversion:
     with whole_folder(out) as temporary:
         FAMILIES[to].write(temporary, before, contract, tokenizer)
         after, contract_after, tokenizer_after = FAMILIES[to].load(temporary)
-        image, text = parity(before, after, contract)
+        image, text = parity(before, after, contract, tokenizer.vocabulary)
         # Written so that NaN does not pass.
         if not (image <= PARITY_LIMIT and text <= PARITY_LIMIT and torch.equal(before.log_scale, after.log_scale)):
             raise SightwordError(
-                f"{out}: not written: read back, the model differs (pictures by {image:.1e}, texts by {text:.1e}, at most "
-                f"{PARITY_LIMIT:.0e} is allowed)"
+                f"{out}: not written: read back, the model differs (pictures by {image:.1e}, texts by {text:.1e}; "
+                f"at most {PARITY_LIMIT:.0e} is allowed)"
             )
         if _ids(tokenizer) != _ids(tokenizer_after):
             raise SightwordError(f"{out}: not written: read back, its tokenizer splits texts in another way")
@@ -80,15 +80,14 @@ def convert(model: str | Path, to: Target, out: str | Path) -> Conversion:
 
 
 @torch.inference_mode()
-def parity(one: DualEncoder, other: DualEncoder, contract: Contract) -> tuple[float, float]:
+def parity(one: DualEncoder, other: DualEncoder, contract: Contract, vocabulary: int) -> tuple[float, float]:
     """The largest absolute difference between the unit vectors of two models: of pictures, of texts.
 
-    Pictures are normal noise, texts are random ids of random lengths, the same in every call.
+    Pictures are normal noise, texts are random ids below `vocabulary` of every length, the same in every call.
     """
     generator = torch.Generator().manual_seed(0)
     size, spec = contract.image.size, contract.text
     images = torch.randn(_INPUTS, 3, size, size, generator=generator)
-    vocabulary = min(spec.start_id, spec.end_id) or 1
     ids = torch.randint(0, vocabulary, (_INPUTS, spec.context), generator=generator)
     lengths = torch.linspace(2, spec.context, _INPUTS).long()
     ids[:, 0] = spec.start_id

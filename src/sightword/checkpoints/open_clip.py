@@ -12,7 +12,6 @@ become RGB (here after).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,7 +20,8 @@ from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from sightword.checkpoints.contract import Contract, check_contract
-from sightword.checkpoints.renaming import Rename, to_ours, to_theirs
+from sightword.checkpoints.open_clip_names import names_of
+from sightword.checkpoints.renaming import to_ours, to_theirs
 from sightword.checkpoints.tokens import (
     TOKENIZER,
     is_largest,
@@ -58,7 +58,6 @@ CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 FILES = (WEIGHTS, "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 # Scalars that OpenAI's archives carry beside the weights.
 _DROPPED = frozenset({"input_resolution", "context_length", "vocab_size"})
-_TEXT = ("transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
 
 
 class _Norm(Config):
@@ -156,7 +155,10 @@ class _Preprocess(Config):
 
 
 def load_open_clip(folder: Path) -> tuple[DualEncoder, Contract, Tokenizer]:
-    """Read a folder and check it whole. Raises CheckpointError. The model is in evaluation mode, in fp32, on the CPU."""
+    """Read a folder and check it whole. Raises CheckpointError.
+
+    The model is in evaluation mode, in fp32, on the CPU.
+    """
     config = folder / CONFIG
     values = read_json(config)
     model_values = values.get("model_cfg", values)
@@ -192,7 +194,7 @@ def load_open_clip(folder: Path) -> tuple[DualEncoder, Contract, Tokenizer]:
     empty = model.state_dict()
     # The layout shows in the names; the flag only says by which class open_clip would read them.
     custom = any(name.startswith("text.") for name in weights)
-    table = _table(empty, custom)
+    table = names_of(empty, custom)
     check_weights(weights, to_theirs(table, empty), path, CONFIG)
     model.load_state_dict(to_ours(table, weights), assign=True)
     return model.eval(), contract, tokenizer
@@ -263,7 +265,7 @@ def write_open_clip(folder: Path, model: DualEncoder, contract: Contract, tokeni
         },
     }
     weights = {name: _whole(tensor.detach().cpu()) for name, tensor in model.state_dict().items()}
-    write_safetensors(folder / WEIGHTS, to_theirs(_table(weights, custom=False), weights))
+    write_safetensors(folder / WEIGHTS, to_theirs(names_of(weights, custom=False), weights))
     write_json(folder / CONFIG, settings)
     write_tokenizer(folder, tokenizer)
 
@@ -350,8 +352,8 @@ def _activation(quick_gelu: bool, block: _Block, path: Path) -> Activation:
 def _tokenizer(folder: Path, text: _Text) -> Tokenizer:
     if text.tokenizer_kwargs:
         raise CheckpointError(
-            f"{folder / CONFIG}: text_cfg.tokenizer_kwargs ({text.tokenizer_kwargs}) change a text in a way that is not "
-            "known here"
+            f"{folder / CONFIG}: text_cfg.tokenizer_kwargs ({text.tokenizer_kwargs}) change a text in a way that is "
+            "not known here"
         )
     engine, special = read_tokenizer(folder)
     if text.pool_type == "eos" and text.eos_id != special.end_id:
@@ -361,8 +363,8 @@ def _tokenizer(folder: Path, text: _Text) -> Tokenizer:
         )
     if text.pool_type == "argmax" and not is_largest(engine, special.end_id):
         raise CheckpointError(
-            f"{folder}: open_clip pools at the largest id of a text, and {special.end_token!r} ({special.end_id}) is not "
-            f"the largest of {TOKENIZER}: they do not belong together"
+            f"{folder}: open_clip pools at the largest id of a text, and {special.end_token!r} ({special.end_id}) is "
+            f"not the largest of {TOKENIZER}: they do not belong together"
         )
     return make_tokenizer(engine, special, text.context_length, text.pad_id)
 
@@ -374,61 +376,3 @@ def _weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
             weights = read_pickled(path) if path.suffix == ".bin" else read_safetensors(path)
             return path, {key: tensor for key, tensor in weights.items() if key not in _DROPPED}
     raise CheckpointError(f"{folder}: lacks the weights: one of {', '.join(FILES)}")
-
-
-_BLOCK = {
-    "attention.qkv.weight": "attn.in_proj_weight",
-    "attention.qkv.bias": "attn.in_proj_bias",
-    "attention.out": "attn.out_proj",
-    "norm1": "ln_1",
-    "norm2": "ln_2",
-    "mlp.fc1": "mlp.c_fc",
-    "mlp.fc2": "mlp.c_proj",
-}
-_TOPS = {
-    "log_scale": "logit_scale",
-    "image.patches": "visual.conv1",
-    "image.class_token": "visual.class_embedding",
-    "image.positions": "visual.positional_embedding",
-    "image.norm_in": "visual.ln_pre",
-    "image.norm_out": "visual.ln_post",
-    "image.projection.weight": "visual.proj",
-    "image.attention_pool.positions": "visual.attnpool.positional_embedding",
-    "image.attention_pool.query": "visual.attnpool.q_proj",
-    "image.attention_pool.key": "visual.attnpool.k_proj",
-    "image.attention_pool.value": "visual.attnpool.v_proj",
-    "image.attention_pool.out": "visual.attnpool.c_proj",
-    "text.tokens": "token_embedding",
-    "text.positions": "positional_embedding",
-    "text.norm_out": "ln_final",
-    "text.projection.weight": "text_projection",
-}
-
-
-def _table(ours: Mapping[str, Tensor], custom: bool) -> list[Rename]:
-    """Their name for each of our tensors."""
-    return [
-        Rename(
-            name, (_renamed(name, custom),), transposed=name in ("image.projection.weight", "text.projection.weight")
-        )
-        for name in ours
-    ]
-
-
-def _renamed(name: str, custom: bool) -> str:
-    if block := re.fullmatch(r"(image|text)\.blocks\.(\d+)\.(.+)", name):
-        tower, number, rest = block.groups()
-        theirs = f"{'visual.' if tower == 'image' else ''}transformer.resblocks.{number}.{_swapped(rest, _BLOCK)}"
-    elif name.startswith(("image.layers.", "image.conv", "image.norm")) and "norm_" not in name:
-        # The ModifiedResNet: stem and four stages, whose shortcut is (pool, convolution, norm) under the names -1, 0, 1.
-        theirs = re.sub(r"^image\.layers\.(\d+)", lambda found: f"image.layer{int(found[1]) + 1}", name)
-        theirs = theirs.replace("shortcut.1.", "downsample.0.").replace("shortcut.2.", "downsample.1.")
-        theirs = re.sub(r"\bnorm(\d)", r"bn\1", theirs).replace("image.", "visual.", 1)
-    else:
-        theirs = _swapped(name, _TOPS)
-    return f"text.{theirs}" if custom and theirs.startswith(_TEXT) else theirs
-
-
-def _swapped(name: str, table: Mapping[str, str]) -> str:
-    ours = next(key for key in table if name == key or name.startswith(f"{key}."))
-    return table[ours] + name[len(ours) :]

@@ -46,21 +46,25 @@ def read_special(folder: Path, engine: Engine) -> Special:
             if isinstance(token, str):
                 named.setdefault(key, token)
     start, end = named.get("bos_token", START), named.get("eos_token", END)
-    ids = [engine.token_to_id(token) for token in (start, end)]
-    for token, number in zip((start, end), ids, strict=True):
-        if number is None:
-            raise CheckpointError(f"{folder / TOKENIZER}: has no token {token!r}, by which a text of CLIP is framed")
+    start_id, end_id = _id(engine, start, folder), _id(engine, end, folder)
     if engine.post_processor is not None:
         engine.no_padding()
         engine.no_truncation()
         framed = engine.encode("").ids
-        if framed != ids:
+        if framed != [start_id, end_id]:
             raise CheckpointError(
                 f"{folder / TOKENIZER}: frames an empty text as the ids {framed}, and the special tokens {start!r} and "
-                f"{end!r} have the ids {ids}: these files do not belong together"
+                f"{end!r} have {start_id} and {end_id}: these files do not belong together"
             )
     pad = engine.token_to_id(named["pad_token"]) if "pad_token" in named else None
-    return Special(start, end, ids[0], ids[1], pad)
+    return Special(start, end, start_id, end_id, pad)
+
+
+def _id(engine: Engine, token: str, folder: Path) -> int:
+    number = engine.token_to_id(token)
+    if number is None:
+        raise CheckpointError(f"{folder / TOKENIZER}: has no token {token!r}, by which a text of CLIP is framed")
+    return number
 
 
 def is_largest(engine: Engine, token_id: int) -> bool:
@@ -95,8 +99,8 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
         )
         text = framed.to_str(pretty=True)
     (folder / TOKENIZER).write_text(text, encoding="utf-8")
-    # An ordinary token (open_clip pads with id 0, which is "!") would become special there, and be cut out of texts. What
-    # pads makes no difference behind the end token.
+    # An ordinary token (open_clip pads with id 0, which is "!") would become special there, and be cut out of texts.
+    # What pads makes no difference behind the end token.
     added = tokenizer.engine.get_added_tokens_decoder().get(spec.pad_id)
     pad = added.content if added is not None and added.special else spec.end_token
     write_json(

@@ -2,8 +2,8 @@
 `preprocessor_config.json`.
 
 Sources: configuration_clip.py, modeling_clip.py and image_processing_clip.py of transformers 5; the settings that a
-file leaves out have the values that CLIPConfig and CLIPImageProcessor give them. CLIPModel is softmax CLIP with a Vision
-Transformer; it has no ResNet.
+file leaves out have the values that CLIPConfig and CLIPImageProcessor give them. CLIPModel is softmax CLIP with a
+Vision Transformer; it has no ResNet.
 
 The end of a text: CLIPModel pools at the first token with the id text_config.eos_token_id. Repositories from before
 this was so say 2 there; for them, and whatever their tokenizer calls token 2, it pools at the largest id.
@@ -105,7 +105,10 @@ class _Preprocessor(_Theirs):
 
 
 def load_transformers_clip(folder: Path) -> tuple[DualEncoder, Contract, Tokenizer]:
-    """Read a folder and check it whole. Raises CheckpointError. The model is in evaluation mode, in fp32, on the CPU."""
+    """Read a folder and check it whole. Raises CheckpointError.
+
+    The model is in evaluation mode, in fp32, on the CPU.
+    """
     config = folder / CONFIG
     values = read_json(config)
     vision = parse(_Vision, _section(values, "vision_config", config), f"{config}: vision_config", CheckpointError)
