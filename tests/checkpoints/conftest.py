@@ -28,14 +28,26 @@ def randomise(module: nn.Module, seed: int = 1) -> None:
         for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
             if name.endswith("logit_scale"):
                 tensor.fill_(2.3)
-            elif name.endswith("running_var"):
-                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
             elif tensor.is_floating_point() and torch.isfinite(tensor).all():
                 tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.3 + (tensor.ndim == 1) * 0.5)
 
 
-def pictures() -> torch.Tensor:
-    return torch.randn(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
+@torch.no_grad()
+def settle(tower: nn.Module, size: int) -> None:
+    """Statistics of BatchNorm as a training leaves them: otherwise what differs between pictures is lost on the way."""
+    norms = [module for module in tower.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+        norm.train()
+    if norms:
+        tower(pictures(size))
+    tower.eval()
+
+
+def pictures(size: int = SIZE) -> torch.Tensor:
+    """Large patches of colour: a convolutional tower would average plain noise away, and see all pictures alike."""
+    patches = torch.randn(3, 3, 2, 2, generator=torch.Generator().manual_seed(2)) * 3
+    return torch.nn.functional.interpolate(patches, size=size, mode="bilinear")
 
 
 @pytest.fixture(scope="session")
@@ -136,6 +148,7 @@ def make_open_clip(
         kind = open_clip.model.CustomTextCLIP if custom else open_clip.model.CLIP
         model = kind(**settings).eval()
         randomise(model)
+        settle(model.visual, vision["image_size"])
         folder = tmp_path_factory.mktemp("open_clip")
         if custom:
             settings["custom_text"] = True

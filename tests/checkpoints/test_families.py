@@ -220,8 +220,7 @@ def test_open_clip_folder_is_read_and_written_back(
 ) -> None:
     folder, theirs = make_open_clip(vision, **options)
     model, contract, tokenizer = load_folder(folder)
-    size = contract.image.size
-    images = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(2))
+    images = pictures(contract.image.size)
     tokens = tokenizer(SENTENCES)
     expected = in_open_clip(theirs, images, tokens)
     differences(here(model, images, tokens), expected)
