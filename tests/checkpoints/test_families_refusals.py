@@ -100,6 +100,7 @@ def test_a_folder_with_nothing_of_any_family(tmp_path: Path) -> None:
         (("text_cfg", "tokenizer_kwargs"), {"clean": "canonicalize"}, "tokenizer_kwargs"),
         (("text_cfg", "heads"), 7, "a width of 40 does not divide into 7 heads"),
         (("vision_cfg", "layers"), [1, 1, 1], "layers"),
+        (("text_cfg", "pad_id"), 560, "padded with id 560"),
     ],
 )
 def test_open_clip_settings_that_are_not_implemented(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,10 @@ def read_shards(index: Path) -> dict[str, Tensor]:
 def read_pickled(path: Path) -> dict[str, Tensor]:
     """A state dict as torch.save wrote it. Only tensors and plain containers are read: no code in the file runs."""
     try:
-        values: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # Archives of TorchScript, which are code: refused below in our own words.
+            warnings.filterwarnings("ignore", message="'torch.load' received a zip file")
+            values: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as failure:  # whatever a damaged or hostile file makes of the reader
         reason = str(failure).strip().splitlines()[0] if str(failure).strip() else type(failure).__name__
         raise CheckpointError(
@@ -132,7 +136,7 @@ def empty_model(architecture: DualEncoderConfig, where: Path) -> DualEncoder:
 
 
 def check_vocabulary(contract: Contract, tokenizer: Tokenizer, folder: Path, files: Iterable[str]) -> None:
-    """The text tower has a row for every token."""
+    """The text tower has a row for every token, the padding included."""
     text = contract.architecture.text
     rows = text.encoder.vocabulary if text.kind == "encoder" else text.vocabulary
     if tokenizer.vocabulary > rows:
@@ -140,6 +144,8 @@ def check_vocabulary(contract: Contract, tokenizer: Tokenizer, folder: Path, fil
             f"{folder}: the tokenizer has {tokenizer.vocabulary} tokens and the text tower only {rows}: "
             f"{' and '.join(files)} do not belong together"
         )
+    if not 0 <= contract.text.pad_id < rows:
+        raise CheckpointError(f"{folder}: texts are padded with id {contract.text.pad_id}, and there are {rows} tokens")
 
 
 def _short(dtype: torch.dtype) -> str:
