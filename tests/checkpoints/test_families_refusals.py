@@ -207,6 +207,16 @@ def test_other_tensors_than_the_config_asks_for(
     assert tensor in message or reason not in ("asks for", "NaN or infinity", "holds float64")
 
 
+@pytest.mark.parametrize("offsets", [[[0, 8], [4, 12]], [[0, 8], [8, 10**15]], [[8, 0], [8, 16]], [[0, 8], [12, 20]]])
+def test_a_header_that_lies(clip_folder: Path, offsets: list[list[int]]) -> None:
+    # Overlapping, beyond the end, backwards, with a hole.
+    header = json.dumps(
+        {name: {"dtype": "F32", "shape": [2], "data_offsets": at} for name, at in zip("ab", offsets, strict=True)}
+    ).encode()
+    (clip_folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(20))
+    assert "not a whole safetensors file" in refusal(clip_folder)
+
+
 class Trap:
     """What an attacker puts into a pickled file."""
 

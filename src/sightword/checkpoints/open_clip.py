@@ -131,7 +131,9 @@ class _Text(_Block):
     hf_pooler_type: str = "mean_pooler"
 
 
-class _Model(Config):
+class ModelSettings(Config):
+    """`model_cfg`, every key of it that is known here."""
+
     embed_dim: Positive
     vision_cfg: _Vision
     text_cfg: _Text
@@ -164,9 +166,7 @@ def load_open_clip(folder: Path) -> tuple[DualEncoder, Contract, Tokenizer]:
     model_values = values.get("model_cfg", values)
     if not isinstance(model_values, dict):
         raise CheckpointError(f"{config}: model_cfg holds no settings")
-    _refuse_relatives(model_values, config)
-    told = parse(_Model, model_values, f"{config}: model_cfg", CheckpointError)
-    architecture = _architecture(told, config)
+    told, architecture = read_settings(model_values, config)
     image_size = architecture.image.image_size
     preprocess = {k: v for k, v in (values.get("preprocess_cfg") or {}).items() if v is not None}
     image = parse(_Preprocess, preprocess, f"{config}: preprocess_cfg", CheckpointError)
@@ -198,6 +198,13 @@ def load_open_clip(folder: Path) -> tuple[DualEncoder, Contract, Tokenizer]:
     check_weights(weights, to_theirs(table, empty), path, CONFIG)
     model.load_state_dict(to_ours(table, weights), assign=True)
     return model.eval(), contract, tokenizer
+
+
+def read_settings(values: Mapping[str, Any], path: Path) -> tuple[ModelSettings, DualEncoderConfig]:
+    """A model_cfg, and the towers that it describes. path: begins the messages of CheckpointError."""
+    _refuse_relatives(values, path)
+    told = parse(ModelSettings, values, f"{path}: model_cfg", CheckpointError)
+    return told, _architecture(told, path)
 
 
 def save_open_clip(folder: str | Path, model: DualEncoder, contract: Contract, tokenizer: Tokenizer) -> None:
@@ -304,7 +311,7 @@ def _refuse_relatives(values: Mapping[str, Any], path: Path) -> None:
             )
 
 
-def _architecture(told: _Model, path: Path) -> DualEncoderConfig:
+def _architecture(told: ModelSettings, path: Path) -> DualEncoderConfig:
     vision, text = told.vision_cfg, told.text_cfg
     size = vision.image_size
     if not isinstance(size, int):
