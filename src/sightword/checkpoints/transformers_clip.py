@@ -173,9 +173,10 @@ def write_transformers_clip(folder: Path, model: DualEncoder, contract: Contract
     image, text, spec = contract.architecture.image, contract.architecture.text, contract.text
     if image.kind != "vit" or text.kind != "transformer":
         kind = {"resnet": "a ResNet", "backbone": "a pretrained backbone", "vit": "a pretrained text encoder"}
+        way_out = "; --to open_clip can hold it" if image.kind == "resnet" and text.kind == "transformer" else ""
         raise RequestError(
-            f"transformers' CLIPModel is two transformers of CLIP, and this model has {kind[image.kind]}: "
-            "it cannot be written so" + ("; --to open_clip can hold it" if image.kind == "resnet" else "")
+            f"transformers' CLIPModel is two transformers of CLIP, and this model has {kind[image.kind]}: it cannot be "
+            f"written so{way_out}"
         )
     if spec.end_id == LEGACY_END and not is_largest(tokenizer.engine, spec.end_id):
         raise RequestError(
