@@ -7,12 +7,15 @@ operators, so it is enough that their names exist.
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
 from types import ModuleType
 
 import torch
 
 _OPERATORS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
     "int sampling_ratio, bool aligned) -> Tensor",
     "_roi_align_backward(Tensor grad, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
@@ -41,13 +44,24 @@ _OPERATORS = (
 _libraries: list[torch.library.Library] = []  # a library that is collected takes its operators with it
 
 
-def import_open_clip() -> ModuleType:
-    """`import open_clip`, whatever torchvision's compiled half says."""
-    if not torch.cuda.is_available() and not _libraries:
+def declare_operators() -> None:
+    """Before the first import of open_clip or transformers, which import torchvision where it is installed."""
+    if _libraries or find_spec("torchvision") is None:
+        return
+    try:
+        import torchvision  # noqa: F401
+    except (RuntimeError, AttributeError):
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
         library = torch.library.Library("torchvision", "DEF")
         for operator in _OPERATORS:
             library.define(operator)
         _libraries.append(library)
+
+
+def import_open_clip() -> ModuleType:
+    """`import open_clip`, whatever torchvision's compiled half says."""
+    declare_operators()
     import open_clip
 
     return open_clip

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import sightword
+from benchmarks.peers import declare_operators
 from sightword.checkpoints.contract import Contract
 from sightword.checkpoints.native import save_checkpoint
 from sightword.data.images import ImageSpec
@@ -18,6 +19,9 @@ from sightword.data.tokenizer import Tokenizer, train_tokenizer
 from sightword.model import Model
 from sightword.towers.dual import DualEncoder
 from sightword.towers.presets import preset
+
+# transformers imports torchvision where that is installed, and torchvision may be a build for another torch.
+declare_operators()
 
 TEXTS = (
     "a red circle",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sightword.checkpoints.native import load_checkpoint
+from sightword.checkpoints.families import load_folder
 from sightword.embedding.embedder import Embedder, Precision
 from sightword.labels.classifier import Classifier
 from sightword.labels.prompts import PLAIN
@@ -21,6 +21,9 @@ class Model(Embedder):
 
 
 def load(folder: str | Path, device: str = "auto", precision: Precision = "auto") -> Model:
-    """Load a checkpoint folder. Raises CheckpointError where it cannot be used as it is."""
-    model, contract, tokenizer = load_checkpoint(folder)
+    """Load a checkpoint folder of any known family: Sightword's own, open_clip's, transformers' CLIPModel.
+
+    Raises CheckpointError where it cannot be used as it is.
+    """
+    model, contract, tokenizer = load_folder(folder)
     return Model(model, contract, tokenizer, device=device, precision=precision)

@@ -286,7 +286,7 @@ def test_a_full_disk_leaves_the_old_folder_and_nothing_else(
     if not exists:
         shutil.rmtree(folder)
     before = {file.name: file.read_bytes() for file in folder.iterdir()} if exists else {}
-    monkeypatch.setattr("sightword.checkpoints.native.save_file", failure)
+    monkeypatch.setattr("sightword.checkpoints.weights.save_file", failure)
     with pytest.raises(SightwordError, match=r"could not be written .*No space left on device") as caught:
         save_checkpoint(folder, encoder, contract, tokenizer)
     assert caught.value.exit_code == 1

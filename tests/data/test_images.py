@@ -333,3 +333,23 @@ def test_normalise_brings_values_to_the_contract_s_mean_and_deviation() -> None:
 
 def test_an_image_error_is_a_wrong_request() -> None:
     assert issubclass(ImageError, RequestError)
+
+
+@pytest.mark.parametrize(
+    ("size", "inner"), [((61, 45), (32, 24)), ((45, 61), (24, 32)), ((32, 32), (32, 32)), ((999, 1), (32, 1))]
+)
+def test_longest_pads_to_a_square(picture: Make, size: tuple[int, int], inner: tuple[int, int]) -> None:
+    made = np.asarray(ImageSpec(size=32, resize="longest", fill=77).fit(picture(*size)))
+    left, top = (32 - inner[0]) // 2, (32 - inner[1]) // 2
+    inside = made[top : top + inner[1], left : left + inner[0]]
+    assert np.array_equal(inside, np.asarray(picture(*size).resize(inner, Image.Resampling.BICUBIC)))
+    outside = np.ones((32, 32), bool)
+    outside[top : top + inner[1], left : left + inner[0]] = False
+    assert (made[outside] == 77).all()
+
+
+def test_half_a_pixel_goes_where_the_spec_says(picture: Make) -> None:
+    # 35 wide for 32: the crop begins at 1.5, which is 2 by halves to even and 1 downwards.
+    whole = np.asarray(picture(35, 32))
+    assert np.array_equal(np.asarray(ImageSpec(size=32).fit(picture(35, 32))), whole[:, 2:34])
+    assert np.array_equal(np.asarray(ImageSpec(size=32, offset="floor").fit(picture(35, 32))), whole[:, 1:33])

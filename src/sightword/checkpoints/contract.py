@@ -46,11 +46,12 @@ def read_contract(path: Path) -> Contract:
             "use the version that wrote it, or save it again from there"
         )
     contract = parse(Contract, values, str(path), CheckpointError)
-    _check(contract, path)
+    check_contract(contract, path)
     return contract
 
 
-def _check(contract: Contract, path: Path) -> None:
+def check_contract(contract: Contract, path: Path) -> None:
+    """Raises CheckpointError where its parts contradict each other. path: begins the message."""
     architecture = contract.architecture
     if architecture.image.image_size != contract.image.size:
         raise CheckpointError(

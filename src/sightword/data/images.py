@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from pydantic import Field
 from torch import Tensor
 
 from sightword.config import Config, Positive
@@ -26,17 +27,21 @@ class ImageSpec(Config):
     """How a picture becomes a tower's input; part of every contract.
 
     size: height and width, in pixels. resize: `shortest` brings the shorter side to `size` and crops the centre,
-    `squash` ignores the aspect ratio. mean, std: of values in [0, 1]. background: the RGB on which transparency is
-    drawn; None drops the alpha channel as `Image.convert` does. orient: turn by the EXIF orientation first.
+    `longest` brings the longer side to it and pads with the grey level `fill`, `squash` ignores the aspect ratio. mean,
+    std: of values in [0, 1]. background: the RGB on which transparency is drawn; None drops the alpha channel as
+    `Image.convert` does. orient: turn by the EXIF orientation first. offset: how half a pixel is resolved where the
+    crop cannot be centred, halves to even (torchvision, open_clip) or down (transformers).
     """
 
     size: Positive
-    resize: Literal["shortest", "squash"] = "shortest"
+    resize: Literal["shortest", "longest", "squash"] = "shortest"
     interpolation: Resample = "bicubic"
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
     background: tuple[int, int, int] | None = (255, 255, 255)
     orient: bool = True
+    offset: Literal["round", "floor"] = "round"
+    fill: Annotated[int, Field(ge=0, le=255)] = 0
 
     def prepare(self, image: ImageLike) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """An image, as uint8 [size, size, 3]."""
@@ -44,36 +49,42 @@ class ImageSpec(Config):
         return np.asarray(self.fit(picture))
 
     def fit(self, picture: Image.Image) -> Image.Image:
-        """Resize and crop. The long side is truncated and the offset rounds halves to even, as torchvision does."""
+        """Resize and crop or pad. The long side is truncated, as torchvision and transformers do."""
         n, (width, height) = self.size, picture.size
         filter_ = _FILTERS[self.interpolation]
         if self.resize == "squash":
             return picture if (width, height) == (n, n) else picture.resize((n, n), filter_)
         short, long = min(width, height), max(width, height)
+        if self.resize == "longest":
+            # Here the other side is rounded (open_clip's `longest`), and the odd pixel of the padding goes last.
+            inner = max(1, round(width / (long / n))), max(1, round(height / (long / n)))
+            ground = Image.new("RGB", (n, n), (self.fill,) * 3)
+            ground.paste(picture.resize(inner, filter_), ((n - inner[0]) // 2, (n - inner[1]) // 2))
+            return ground
         if short != n:
             scaled = int(n * long / short)
             if long > 64 * short:
                 # A strip of 1 x 100,000 pixels would grow to gigabytes when its short side is brought to n: only what
                 # the crop keeps is computed.
-                offset = round((scaled - n) / 2)
+                offset = self._offset(scaled - n)
                 start, stop = offset * long / scaled, (offset + n) * long / scaled
                 box = (0, start, width, stop) if width <= height else (start, 0, stop, height)
                 return picture.resize((n, n), filter_, box=box)
             size = (n, scaled) if width <= height else (scaled, n)
             picture = picture.resize(size, filter_)
-        return _centre(picture, n, n) if picture.size != (n, n) else picture
+        if picture.size == (n, n):
+            return picture
+        left, top = self._offset(picture.width - n), self._offset(picture.height - n)
+        return picture.crop((left, top, left + n, top + n))
+
+    def _offset(self, spare: int) -> int:
+        return spare // 2 if self.offset == "floor" else round(spare / 2)
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 [B, 3, H, W] to float32, zero mean and unit deviation by the contract's figures."""
         mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
         return (images.float() / 255 - mean) / std
-
-
-def _centre(picture: Image.Image, width: int, height: int) -> Image.Image:
-    left = round((picture.width - width) / 2)
-    top = round((picture.height - height) / 2)
-    return picture.crop((left, top, left + width, top + height))
 
 
 def describe(image: ImageLike) -> str:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Activation: TypeAlias = Literal["quick_gelu", "gelu", "gelu_tanh"]
+NORM_EPS = 1e-5  # of every LayerNorm of OpenAI's CLIP
 
 
 class QuickGELU(nn.Module):
@@ -59,11 +60,11 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
 
-    def __init__(self, width: int, heads: int, mlp_width: int, act: Activation) -> None:
+    def __init__(self, width: int, heads: int, mlp_width: int, act: Activation, eps: float = NORM_EPS) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width)
+        self.norm1 = nn.LayerNorm(width, eps=eps)
         self.attention = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width, eps=eps)
         self.mlp = MLP(width, mlp_width, act)
 
     def forward(self, x_BLW: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:

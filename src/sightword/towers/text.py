@@ -10,14 +10,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sightword.config import Config, Positive
+from sightword.config import Config, Positive, PositiveFloat
 from sightword.data.pairs import Tokens
-from sightword.towers.layers import Activation, Block
+from sightword.towers.layers import NORM_EPS, Activation, Block
 from sightword.towers.tower import Tower
 
 
 class TextConfig(Config):
-    """vocabulary: rows of the token table. context: rows of the position table."""
+    """vocabulary: rows of the token table. context: rows of the position table. mlp_ratio: the MLP has
+    int(width * mlp_ratio) hidden units. eps: of every LayerNorm."""
 
     kind: Literal["transformer"] = "transformer"
     vocabulary: Positive
@@ -25,7 +26,9 @@ class TextConfig(Config):
     width: Positive
     layers: Positive
     heads: Positive
+    mlp_ratio: PositiveFloat = 4.0
     activation: Activation = "quick_gelu"
+    eps: PositiveFloat = NORM_EPS
 
 
 class TextTransformer(Tower):
@@ -36,9 +39,10 @@ class TextTransformer(Tower):
         self.tokens = nn.Embedding(config.vocabulary, width)
         self.positions = nn.Parameter(torch.empty(config.context, width))
         self.blocks = nn.ModuleList(
-            Block(width, config.heads, 4 * width, config.activation) for _ in range(config.layers)
+            Block(width, config.heads, int(width * config.mlp_ratio), config.activation, config.eps)
+            for _ in range(config.layers)
         )
-        self.norm_out = nn.LayerNorm(width)
+        self.norm_out = nn.LayerNorm(width, eps=config.eps)
         self.projection = nn.Linear(width, embed_dim, bias=False)
         self.initialise()
 

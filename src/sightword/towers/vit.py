@@ -11,20 +11,23 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sightword.config import Config, Positive
-from sightword.towers.layers import Activation, Block
+from sightword.config import Config, Positive, PositiveFloat
+from sightword.towers.layers import NORM_EPS, Activation, Block
 from sightword.towers.tower import Tower
 
 
 class ViTConfig(Config):
+    """mlp_ratio: the MLP has int(width * mlp_ratio) hidden units. eps: of every LayerNorm."""
+
     kind: Literal["vit"] = "vit"
     image_size: Positive
     patch: Positive
     width: Positive
     layers: Positive
     heads: Positive
-    mlp_ratio: float = 4.0
+    mlp_ratio: PositiveFloat = 4.0
     activation: Activation = "quick_gelu"
+    eps: PositiveFloat = NORM_EPS
 
 
 class ViT(Tower):
@@ -35,11 +38,12 @@ class ViT(Tower):
         self.patches = nn.Conv2d(3, width, config.patch, stride=config.patch, bias=False)
         self.class_token = nn.Parameter(torch.empty(width))
         self.positions = nn.Parameter(torch.empty(grid * grid + 1, width))
-        self.norm_in = nn.LayerNorm(width)
+        self.norm_in = nn.LayerNorm(width, eps=config.eps)
         self.blocks = nn.ModuleList(
-            Block(width, config.heads, int(width * config.mlp_ratio), config.activation) for _ in range(config.layers)
+            Block(width, config.heads, int(width * config.mlp_ratio), config.activation, config.eps)
+            for _ in range(config.layers)
         )
-        self.norm_out = nn.LayerNorm(width)
+        self.norm_out = nn.LayerNorm(width, eps=config.eps)
         self.projection = nn.Linear(width, embed_dim, bias=False)
         self.initialise()
 

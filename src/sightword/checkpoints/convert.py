@@ -1,0 +1,116 @@
+"""From one family to another, with a report that the model stayed the same.
+
+What was written is read back and compared with the model that it came from before it takes its place: a folder that
+computes something else never appears.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+
+from sightword.checkpoints.contract import Contract
+from sightword.checkpoints.families import FAMILIES, find_family
+from sightword.data.pairs import Tokens
+from sightword.data.tokenizer import Tokenizer
+from sightword.errors import RequestError, SightwordError
+from sightword.files import whole_folder
+from sightword.towers.dual import DualEncoder
+
+Target: TypeAlias = Literal["native", "open_clip", "transformers"]
+
+PARITY_LIMIT = 1e-4
+_INPUTS = 8
+# Words, case, marks, digits, letters of other scripts: what tokenizers differ in.
+_TEXTS = ("a photo of a cat", "Hello, World!! It's 2021.", "café ÉCOLE 你好", "snake_case  two spaces", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """source, to: families. image, text: the largest absolute difference of a coordinate of unit vectors, on random
+    inputs, in fp32. changed: how the target prepares inputs otherwise, because its files cannot say it as it was."""
+
+    folder: Path
+    source: str
+    to: str
+    image: float
+    text: float
+    changed: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "model": str(self.folder),
+            "from": self.source,
+            "to": self.to,
+            "max_difference": {"image": self.image, "text": self.text},
+            "limit": PARITY_LIMIT,
+            "changed": list(self.changed),
+        }
+
+
+def convert(model: str | Path, to: Target, out: str | Path) -> Conversion:
+    """Write the checkpoint folder `model` as a folder of the family `to` at `out`, which must not be there yet.
+
+    Raises RequestError for what that family cannot express, and SightwordError where the written model differs by more
+    than PARITY_LIMIT; `out` is then not there.
+    """
+    if to not in FAMILIES:
+        raise RequestError(f"no family is called {to!r}; there are {', '.join(FAMILIES)}")
+    out = Path(out)
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise RequestError(f"{out}: is there already; name a new folder")
+    source = find_family(model)
+    before, contract, tokenizer = FAMILIES[source].load(Path(model))
+    with whole_folder(out) as temporary:
+        FAMILIES[to].write(temporary, before, contract, tokenizer)
+        after, contract_after, tokenizer_after = FAMILIES[to].load(temporary)
+        image, text = parity(before, after, contract, tokenizer.vocabulary)
+        # Written so that NaN does not pass.
+        if not (image <= PARITY_LIMIT and text <= PARITY_LIMIT and torch.equal(before.log_scale, after.log_scale)):
+            raise SightwordError(
+                f"{out}: not written: read back, the model differs (pictures by {image:.1e}, texts by {text:.1e}; "
+                f"at most {PARITY_LIMIT:.0e} is allowed)"
+            )
+        if _ids(tokenizer) != _ids(tokenizer_after):
+            raise SightwordError(f"{out}: not written: read back, its tokenizer splits texts in another way")
+    return Conversion(out, source, to, image, text, _changed(contract, contract_after))
+
+
+@torch.inference_mode()
+def parity(one: DualEncoder, other: DualEncoder, contract: Contract, vocabulary: int) -> tuple[float, float]:
+    """The largest absolute difference between the unit vectors of two models: of pictures, of texts.
+
+    Pictures are normal noise, texts are random ids below `vocabulary` of every length, the same in every call.
+    """
+    generator = torch.Generator().manual_seed(0)
+    size, spec = contract.image.size, contract.text
+    images = torch.randn(_INPUTS, 3, size, size, generator=generator)
+    ids = torch.randint(0, vocabulary, (_INPUTS, spec.context), generator=generator)
+    lengths = torch.linspace(2, spec.context, _INPUTS).long()
+    ids[:, 0] = spec.start_id
+    for row, length in enumerate(lengths.tolist()):
+        ids[row, length - 1] = spec.end_id
+        ids[row, length:] = spec.pad_id
+    tokens = Tokens(ids, lengths)
+    image = one.encode_image(images) - other.encode_image(images)
+    text = one.encode_text(tokens) - other.encode_text(tokens)
+    return float(image.abs().max()), float(text.abs().max())
+
+
+def _ids(tokenizer: Tokenizer) -> list[list[int]]:
+    tokens = tokenizer(_TEXTS, truncate=True)
+    return [ids[:length] for ids, length in zip(tokens.ids.tolist(), tokens.lengths.tolist(), strict=True)]
+
+
+def _changed(before: Contract, after: Contract) -> tuple[str, ...]:
+    # What pads a text behind its end makes no difference to a causal tower.
+    pairs = [("image", before.image, after.image), ("text", before.text, after.text)]
+    return tuple(
+        f"{name}.{field}: {getattr(old, field)} becomes {getattr(new, field)}"
+        for name, old, new in pairs
+        for field in type(old).model_fields
+        if field != "pad_id" and getattr(old, field) != getattr(new, field)
+    )

@@ -1,0 +1,138 @@
+"""The tokenizer of a repository folder: `tokenizer.json`, with the special tokens that the files beside it name.
+
+CLIP (arXiv 2103.00020) frames a text with a start and an end token and pools at the end token. Where a library looks
+for the largest id instead of for the end token itself, the two are the same only if no token has a larger id; that is
+checked here, because otherwise texts would be pooled in the wrong place without a word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer as Engine
+from tokenizers import processors
+
+from sightword.checkpoints.weights import read_json, write_json
+from sightword.data.tokenizer import END, START, TextSpec, Tokenizer, read_engine
+from sightword.errors import CheckpointError
+
+TOKENIZER, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+# Where a repository names its special tokens, the first that does being right.
+_NAMES = (SETTINGS, "special_tokens_map.json")
+# Of OpenAI's vocabulary (simple_tokenizer.py in openai/CLIP): enough entries to tell it from any other.
+_OPENAI = {"!": 0, "!</w>": 256, "in": 512, "th": 513, "an": 514, "jekyll</w>": 49405, START: 49406, END: 49407}
+
+
+@dataclass(frozen=True, slots=True)
+class Special:
+    """The special tokens of a folder. pad_id: None where its files name no padding."""
+
+    start_token: str
+    end_token: str
+    start_id: int
+    end_id: int
+    pad_id: int | None
+
+
+def read_special(folder: Path, engine: Engine) -> Special:
+    """Raises CheckpointError where a named token is none, or where the tokenizer frames a text by other tokens."""
+    named: dict[str, str] = {}
+    for file in _NAMES:
+        values = read_json(folder / file) if (folder / file).is_file() else {}
+        for key in ("bos_token", "eos_token", "pad_token"):
+            token = values.get(key)
+            token = token.get("content") if isinstance(token, dict) else token
+            if isinstance(token, str):
+                named.setdefault(key, token)
+    start, end = named.get("bos_token", START), named.get("eos_token", END)
+    start_id, end_id = _id(engine, start, folder), _id(engine, end, folder)
+    if engine.post_processor is not None:
+        engine.no_padding()
+        engine.no_truncation()
+        framed = engine.encode("").ids
+        if framed != [start_id, end_id]:
+            raise CheckpointError(
+                f"{folder / TOKENIZER}: frames an empty text as the ids {framed}, and the special tokens {start!r} and "
+                f"{end!r} have {start_id} and {end_id}: these files do not belong together"
+            )
+    pad = engine.token_to_id(named["pad_token"]) if "pad_token" in named else None
+    return Special(start, end, start_id, end_id, pad)
+
+
+def _id(engine: Engine, token: str, folder: Path) -> int:
+    number = engine.token_to_id(token)
+    if number is None:
+        raise CheckpointError(f"{folder / TOKENIZER}: has no token {token!r}, by which a text of CLIP is framed")
+    return number
+
+
+def is_largest(engine: Engine, token_id: int) -> bool:
+    return token_id == max(engine.get_vocab(with_added_tokens=True).values())
+
+
+def read_tokenizer(folder: Path) -> tuple[Engine, Special]:
+    path = folder / TOKENIZER
+    if not path.is_file():
+        raise CheckpointError(
+            f"{folder}: lacks {TOKENIZER}; a vocabulary in other files (vocab.json, merges.txt) is not read: "
+            "save the tokenizer once with transformers' AutoTokenizer"
+        )
+    engine = read_engine(path)
+    return engine, read_special(folder, engine)
+
+
+def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
+    """`tokenizer.json` as it is, and beside it the settings by which transformers reads it.
+
+    A tokenizer of ours frames no text by itself (its TextSpec does). There the frame is added to the file: without it,
+    transformers would pool in the wrong place, silently.
+    """
+    spec = tokenizer.spec
+    text = tokenizer.engine.to_str(pretty=True)
+    if tokenizer.engine.post_processor is None:
+        framed = Engine.from_str(text)
+        framed.post_processor = processors.TemplateProcessing(
+            single=[spec.start_token, "$A", spec.end_token],
+            pair=[spec.start_token, "$A", "$B", spec.end_token],
+            special_tokens=[(spec.start_token, spec.start_id), (spec.end_token, spec.end_id)],
+        )
+        text = framed.to_str(pretty=True)
+    (folder / TOKENIZER).write_text(text, encoding="utf-8")
+    # An ordinary token (open_clip pads with id 0, which is "!") would become special there, and be cut out of texts.
+    # What pads makes no difference behind the end token.
+    added = tokenizer.engine.get_added_tokens_decoder().get(spec.pad_id)
+    pad = added.content if added is not None and added.special else spec.end_token
+    write_json(
+        folder / SETTINGS,
+        {
+            # Reads tokenizer.json as it is. CLIPTokenizer of transformers 5 takes only its vocabulary and merges, and
+            # puts CLIP's own splitting around them.
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": spec.start_token,
+            "eos_token": spec.end_token,
+            "pad_token": pad,
+            "unk_token": spec.end_token,
+            "model_max_length": spec.context,
+            "clean_up_tokenization_spaces": False,
+        },
+    )
+
+
+def is_openai(engine: Engine) -> bool:
+    """Whether the vocabulary is that of OpenAI's CLIP, which open_clip carries itself."""
+    return engine.get_vocab_size(with_added_tokens=True) == 49_408 and all(
+        engine.token_to_id(token) == number for token, number in _OPENAI.items()
+    )
+
+
+def make_tokenizer(engine: Engine, special: Special, context: int, pad_id: int) -> Tokenizer:
+    spec = TextSpec(
+        context=context,
+        start_token=special.start_token,
+        end_token=special.end_token,
+        start_id=special.start_id,
+        end_id=special.end_id,
+        pad_id=pad_id,
+    )
+    return Tokenizer(engine, spec)

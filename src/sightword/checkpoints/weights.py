@@ -1,0 +1,152 @@
+"""Tensors and settings in files: read without running anything, and checked against what they must be."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sightword.checkpoints.contract import Contract
+from sightword.data.tokenizer import Tokenizer
+from sightword.errors import CheckpointError
+from sightword.towers.dual import DualEncoder, DualEncoderConfig
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object. Raises CheckpointError for any other."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as failure:
+        raise CheckpointError(f"{path}: not readable as JSON ({failure})") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: holds no object, and so no settings")
+    return values
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        # Copied out of the mapped file: there, tensors begin at odd addresses, for which some kernels take another way
+        # and round differently. So a loaded model computes what the saved one did, to the bit.
+        return {name: tensor.clone() for name, tensor in load_file(path).items()}
+    except (SafetensorError, OSError) as failure:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({failure})") from None
+
+
+def read_shards(index: Path) -> dict[str, Tensor]:
+    """The safetensors files of which `index` (`model.safetensors.index.json`) says what each holds."""
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
+        raise CheckpointError(f"{index}: holds no weight_map from tensors to files")
+    weights: dict[str, Tensor] = {}
+    for name in sorted(set(places.values())):
+        path = index.parent / name
+        # A folder from elsewhere has no say over files outside of it.
+        if Path(name).name != name:
+            raise CheckpointError(f"{index}: names the file {name!r}, which is not a file of this folder")
+        if not path.is_file():
+            raise CheckpointError(f"{index}: names the file {name!r}, which is not there: fetch the folder again")
+        weights.update(read_safetensors(path))
+    for tensor in sorted(places.keys() - weights.keys()):
+        raise CheckpointError(f"{index}: promises the tensor {tensor!r}, and {places[tensor]} does not hold it")
+    return weights
+
+
+def read_pickled(path: Path) -> dict[str, Tensor]:
+    """A state dict as torch.save wrote it. Only tensors and plain containers are read: no code in the file runs."""
+    try:
+        with warnings.catch_warnings():
+            # Archives of TorchScript, which are code: refused below in our own words.
+            warnings.filterwarnings("ignore", message="'torch.load' received a zip file")
+            values: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as failure:  # whatever a damaged or hostile file makes of the reader
+        reason = str(failure).strip().splitlines()[0] if str(failure).strip() else type(failure).__name__
+        raise CheckpointError(
+            f"{path}: not a file of tensors alone, and code in it is never run ({reason}); "
+            "ask for the weights as safetensors"
+        ) from None
+    if isinstance(values, dict) and isinstance(values.get("state_dict"), dict):
+        values = values["state_dict"]  # a training snapshot
+    if not isinstance(values, dict) or not all(isinstance(tensor, Tensor) for tensor in values.values()):
+        raise CheckpointError(f"{path}: holds no state dict (names and tensors)")
+    # Of a model that was wrapped for data-parallel training.
+    return {str(name).removeprefix("module."): tensor.detach().contiguous() for name, tensor in values.items()}
+
+
+def write_safetensors(path: Path, weights: Mapping[str, Tensor]) -> None:
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path, metadata={"format": "pt"})
+    except SafetensorError as failure:  # a full disk, as safetensors puts it
+        raise OSError(str(failure)) from None
+    path.chmod(0o644)  # safetensors makes it for its owner alone
+
+
+def in_float32(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Half-precision files, widened: exact, and what the towers compute in unless told otherwise."""
+    return {
+        name: tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+        for name, tensor in weights.items()
+    }
+
+
+def scalar(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The same, with `name` of shape [] where it is a vector of one entry: both forms are met."""
+    tensor = weights.get(name)
+    return weights | {name: tensor.reshape(())} if tensor is not None and tensor.shape == (1,) else weights
+
+
+def check_weights(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path, by: str) -> None:
+    """Names, shapes, types and finite values. expected: tensors without memory will do. by: the file that asks."""
+    for name in sorted(expected.keys() - weights.keys()):
+        raise CheckpointError(f"{path}: lacks the tensor {name!r} that {by} asks for")
+    for name in sorted(weights.keys() - expected.keys()):
+        raise CheckpointError(f"{path}: holds a tensor {name!r} that {by} does not know")
+    for name, tensor in weights.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{path}: the tensor {name!r} has shape {list(tensor.shape)}, and {by} asks for "
+                f"{list(expected[name].shape)}"
+            )
+        if tensor.dtype != expected[name].dtype:
+            raise CheckpointError(
+                f"{path}: the tensor {name!r} holds {_short(tensor.dtype)}, and the towers are in "
+                f"{_short(expected[name].dtype)}: convert it"
+            )
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{path}: the tensor {name!r} holds NaN or infinity: the training broke, or the file")
+
+
+def empty_model(architecture: DualEncoderConfig, where: Path) -> DualEncoder:
+    """The model without memory: the tensors of a file take the place of its parameters."""
+    try:
+        with torch.device("meta"):
+            return DualEncoder(architecture)
+    except ValueError as failure:
+        raise CheckpointError(f"{where}: no such architecture: {failure}") from None
+
+
+def check_vocabulary(contract: Contract, tokenizer: Tokenizer, folder: Path, files: Iterable[str]) -> None:
+    """The text tower has a row for every token, the padding included."""
+    text = contract.architecture.text
+    rows = text.encoder.vocabulary if text.kind == "encoder" else text.vocabulary
+    if tokenizer.vocabulary > rows:
+        raise CheckpointError(
+            f"{folder}: the tokenizer has {tokenizer.vocabulary} tokens and the text tower only {rows}: "
+            f"{' and '.join(files)} do not belong together"
+        )
+    if not 0 <= contract.text.pad_id < rows:
+        raise CheckpointError(f"{folder}: texts are padded with id {contract.text.pad_id}, and there are {rows} tokens")
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
