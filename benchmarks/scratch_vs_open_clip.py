@@ -1,20 +1,26 @@
 """The from-scratch recipe against open_clip's towers and loss: same data, order, augmentation, tokens and minutes.
 
     make peers
-    .venv/bin/python benchmarks/scratch_vs_open_clip.py [--seed 0] [--steps 2400] [--out runs/versus]
+    .venv/bin/python benchmarks/scratch_vs_open_clip.py [--seed 0] [--minutes 12] [--out runs/versus]
 
-Ours runs first, with its recipe. The peer is the same architecture built by open_clip 3.3.0 (its ModifiedResNet, its
-text Transformer, its initialisation), trained on the very batches of the same loader with open_clip's ClipLoss, texts
-padded to the full context as its tokenizer does, AdamW with decay on matrices, the same schedule, average of weights
-and bf16 autocast. It gets as many steps as fit into the minutes that ours took (its step is timed first), and its
-cosine ends with them. Both are judged by the same code.
+Both sides run at the same time, each in a process of its own with one thread for its model, so that whatever else the
+machine does falls on both. Each side first times its own step, then takes as many steps as fit into the minutes; the
+schedule ends with them. Ours is `sightword train` on the recipe. The peer is the same architecture built by open_clip
+3.3.0 (its ModifiedResNet, its text Transformer, its initialisation), trained on the batches of the same loader with
+open_clip's ClipLoss, texts padded to the full context as its tokenizer does, AdamW with decay on matrices, the same
+schedule, average of weights and bf16 autocast. Both are judged by the same code.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -28,10 +34,13 @@ from sightword.data.pairs import Batch, Tokens
 from sightword.embedding.embedder import Embedder
 from sightword.evaluation.emoji import evaluate_emoji
 from sightword.evaluation.experiment import run_training
-from sightword.evaluation.rows import Row
-from sightword.training.data import TrainingData
-from sightword.training.optimizer import Average, learning_rate
+from sightword.training.build import Built, build
+from sightword.training.data import TrainingData, read_data
+from sightword.training.optimizer import Average, learning_rate, make_optimizer, set_learning_rate
 from sightword.training.recipe import Recipe, read_recipe
+from sightword.training.step import Stepper
+
+SIDES = ("ours", "open_clip")
 
 
 class Peer(nn.Module):
@@ -71,100 +80,135 @@ class Peer(nn.Module):
         return self.clip.logit_scale.exp()
 
 
-def train_peer(recipe: Recipe, data: TrainingData, ours: Embedder, minutes: float) -> tuple[Peer, int]:
-    torch.manual_seed(recipe.seed)
+Side = tuple[nn.Module, Callable[[Batch, float], object]]
+
+
+def loader_of(recipe: Recipe, data: TrainingData, built: Built) -> Loader:
+    return Loader(
+        source=data.train,
+        tokenizer=built.tokenizer,
+        spec=built.contract.image,
+        augment=recipe.augment,
+        batch_size=recipe.training.batch_size,
+        seed=recipe.seed,
+        templates=recipe.data.templates,
+        first=recipe.data.first_text,
+        workers=1,
+    )
+
+
+def our_side(recipe: Recipe, built: Built) -> Side:
+    built.model.image.to(memory_format=torch.channels_last)
+    stepper = Stepper(built.model, built.contract, make_optimizer(built.model, recipe), recipe, torch.device("cpu"))
+    average = Average(built.model, recipe.training.ema)
+
+    def step(batch: Batch, rate: float) -> None:
+        stepper.step(batch, rate)
+        average.update(built.model)
+
+    return built.model, step
+
+
+def their_side(recipe: Recipe, built: Built) -> tuple[Peer, Callable[[Batch, float], object], Average]:
     training = recipe.training
+    torch.manual_seed(recipe.seed)
     loss_of = import_open_clip().ClipLoss()
+    peer = Peer(recipe, built.tokenizer.vocabulary, built.tokenizer.spec.end_id).train()
+    peer.clip.visual.to(memory_format=torch.channels_last)
+    decaying = [p for p in peer.parameters() if p.ndim >= 2]
+    others = [p for p in peer.parameters() if p.ndim < 2 and p is not peer.clip.logit_scale]
+    groups = [
+        {"params": decaying, "rate": 1.0, "weight_decay": training.decay},
+        {"params": others, "rate": 1.0, "weight_decay": 0.0},
+        {"params": [peer.clip.logit_scale], "rate": training.scale_lr, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=training.lr, betas=training.betas, eps=training.eps)
+    average = Average(peer, training.ema)
 
-    def fresh() -> tuple[Peer, torch.optim.Optimizer, Average]:
-        peer = Peer(recipe, ours.tokenizer.vocabulary, ours.tokenizer.spec.end_id)
-        peer.clip.visual.to(memory_format=torch.channels_last)
-        decaying = [p for p in peer.parameters() if p.ndim >= 2]
-        others = [p for p in peer.parameters() if p.ndim < 2 and p is not peer.clip.logit_scale]
-        groups = [
-            {"params": decaying, "rate": 1.0, "weight_decay": training.decay},
-            {"params": others, "rate": 1.0, "weight_decay": 0.0},
-            {"params": [peer.clip.logit_scale], "rate": training.scale_lr, "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=training.lr, betas=training.betas, eps=training.eps)
-        return peer.train(), optimizer, Average(peer, training.ema)
-
-    def step(peer: Peer, optimizer: torch.optim.Optimizer, average: Average, batch: Batch, rate: float) -> None:
+    def step(batch: Batch, rate: float) -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=training.precision == "bf16"):
-            image, text = peer.encode_image(ours.contract.image.normalise(batch.images)), peer.encode_text(batch.tokens)
+            image = peer.encode_image(built.contract.image.normalise(batch.images))
+            text = peer.encode_text(batch.tokens)
         loss = loss_of(image, text, peer.scale)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(peer.parameters(), training.clip)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["rate"]
+        set_learning_rate(optimizer, rate)
         optimizer.step()
         with torch.no_grad():
-            peer.clip.logit_scale.clamp_(0, 4.6052)
+            peer.clip.logit_scale.clamp_(0, math.log(100))
         average.update(peer)
 
-    loader = Loader(
-        source=data.train, tokenizer=ours.tokenizer, spec=ours.contract.image, augment=recipe.augment,
-        batch_size=training.batch_size, seed=recipe.seed, templates=recipe.data.templates,
-        first=recipe.data.first_text, workers=recipe.data.workers,
-    )  # fmt: skip
+    return peer, step, average
+
+
+def steps_in(minutes: float, loader: Loader, step: Callable[[Batch, float], object]) -> int:
+    """How many steps fit, by the time of 40 after 5 to warm up."""
     batches = loader.batches()
-    timed = fresh()
     for _ in range(5):
-        step(*timed, next(batches), 0.0)
+        step(next(batches), 0.0)
     begun = time.perf_counter()
     for _ in range(40):
-        step(*timed, next(batches), 0.0)
+        step(next(batches), 0.0)
     seconds = (time.perf_counter() - begun) / 40
     batches.close()
-    steps = int(60 * minutes / seconds)
-    schedule = training.model_copy(update={"steps": steps})
-    peer, optimizer, average = fresh()
-    batches = loader.batches()
-    begun = time.perf_counter()
-    for number in range(steps):
-        step(peer, optimizer, average, next(batches), learning_rate(schedule, number))
-        if (number + 1) % 100 == 0:
-            print(
-                f"open_clip: step {number + 1} of {steps}, {(time.perf_counter() - begun) / 60:.1f} minutes", flush=True
-            )
-    batches.close()
-    peer.load_state_dict(peer.state_dict() | average.state)
-    print(f"open_clip: {steps} steps in {(time.perf_counter() - begun) / 60:.2f} minutes")
-    return peer, steps
+    return int(60 * minutes / seconds)
+
+
+def run_side(side: str, recipe: Recipe, minutes: float, out: Path) -> None:
+    data = read_data(recipe.data)
+    assert data.benchmark is not None
+    texts = sorted({t.replace("{}", x) for p in data.train.pairs for x in p.texts for t in recipe.data.templates})
+    loader = loader_of(recipe, data, built := build(recipe, texts))
+    if side == "ours":
+        steps = steps_in(minutes, loader, our_side(recipe, built)[1])
+        changed = recipe.training.model_copy(update={"steps": steps, "every": steps})
+        result = run_training(recipe.model_copy(update={"training": changed}), out / "ours").result
+        took, embedder = result.minutes, Embedder(*load_checkpoint(result.model))
+    else:
+        steps = steps_in(minutes, loader, their_side(recipe, built)[1])
+        peer, step, average = their_side(recipe, built)
+        schedule = recipe.training.model_copy(update={"steps": steps})
+        batches = loader.batches()
+        begun = time.perf_counter()
+        for number in range(steps):
+            step(next(batches), learning_rate(schedule, number))
+        took = (time.perf_counter() - begun) / 60
+        batches.close()
+        peer.load_state_dict(peer.state_dict() | average.state)
+        embedder = Embedder(peer, built.contract, built.tokenizer)  # type: ignore[arg-type]
+    templates = {"plain": recipe.evaluation.plain, "ensemble": recipe.evaluation.ensemble}
+    rows = evaluate_emoji(embedder, data.benchmark, templates, data.train.pairs).rows
+    values = {"steps": steps, "minutes": took, "seed": recipe.seed, "results": [row.to_json() for row in rows]}
+    (out / f"{side}.json").write_text(json.dumps(values, indent=2) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", type=Path, default=Path("recipes/scratch.toml"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int)
+    parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--out", type=Path, default=Path("runs/versus"))
+    parser.add_argument("--side", choices=SIDES, help="run this side alone")
     arguments = parser.parse_args()
-    changes = [f"seed={arguments.seed}", *([f"training.steps={arguments.steps}"] if arguments.steps else [])]
-    recipe = read_recipe(arguments.recipe, changes)
-    trained = run_training(recipe, arguments.out / f"ours-{arguments.seed}")
-    ours = Embedder(*load_checkpoint(trained.result.model))
-    assert trained.data.benchmark is not None
-    print(f"ours: {trained.result.steps} steps in {trained.result.minutes:.2f} minutes", flush=True)
-    peer, steps = train_peer(recipe, trained.data, ours, trained.result.minutes)
-    theirs = Embedder(peer, ours.contract, ours.tokenizer)  # type: ignore[arg-type]
-    templates = {"plain": recipe.evaluation.plain, "ensemble": recipe.evaluation.ensemble}
-    rows: dict[str, list[Row]] = {}
-    for name, embedder in (("ours", ours), ("open_clip", theirs)):
-        rows[name] = list(evaluate_emoji(embedder, trained.data.benchmark, templates, trained.data.train.pairs).rows)
-        for row in rows[name]:
-            print(
-                f"{name:10} {row.test:15} {row.prompt:9} {row.metric:5} "
-                f"{100 * row.value:5.1f} ({100 * row.low:.1f}-{100 * row.high:.1f})"
-            )
-    result = {
-        "minutes": trained.result.minutes,
-        "steps": {"ours": trained.result.steps, "open_clip": steps},
-        "seed": recipe.seed,
-        "results": {name: [row.to_json() for row in found] for name, found in rows.items()},
-    }
-    (arguments.out / f"versus-{arguments.seed}.json").write_text(json.dumps(result, indent=2) + "\n")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.side:
+        torch.set_num_threads(1)
+        recipe = read_recipe(arguments.recipe, [f"seed={arguments.seed}", "data.workers=1"])
+        run_side(arguments.side, recipe, arguments.minutes, arguments.out)
+        return
+    command = [sys.executable, __file__, *sys.argv[1:]]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    running = [subprocess.Popen([*command, "--side", side], env=environment) for side in SIDES]
+    codes = [process.wait() for process in running]
+    if any(codes):
+        sys.exit("a side failed")
+    for side in SIDES:
+        values = json.loads((arguments.out / f"{side}.json").read_text())
+        print(f"{side}: {values['steps']} steps in {values['minutes']:.2f} minutes, seed {values['seed']}")
+        for row in values["results"]:
+            interval = f"({100 * row['low']:.1f}-{100 * row['high']:.1f})"
+            print(f"  {row['test']:15} {row['prompt']:9} {row['metric']:5} {100 * row['value']:5.1f} {interval}")
 
 
 if __name__ == "__main__":
