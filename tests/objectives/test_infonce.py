@@ -145,3 +145,20 @@ def test_more_texts_stand_beside_the_batch_for_the_images_only(more_labels: list
     by_text = -(own_target * (own - np.log(np.exp(own).sum(axis=1, keepdims=True)))).sum() / 7
     assert loss.item() == pytest.approx((by_image + by_text) / 2, rel=1e-12)
     assert loss.item() != pytest.approx(reference(image, text, scale, labels)[0], rel=1e-3)
+
+
+def test_rows_that_agree_in_any_of_their_labels_are_positives() -> None:
+    generator = torch.Generator().manual_seed(5)
+    image, text = (torch.nn.functional.normalize(torch.randn(4, 6, generator=generator), dim=1) for _ in range(2))
+    # Row 1 shares its first label with row 0 and its second with row 2; rows 0 and 2 share none.
+    labels = torch.tensor([[1, 10], [1, 11], [2, 11], [3, 12]])
+    positive = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]], dtype=torch.float32)
+    logits = 7.0 * image @ text.T
+    expected = 0.0
+    for scores in (logits, logits.T):
+        expected -= float((positive * scores.log_softmax(dim=1)).sum(dim=1).div(positive.sum(dim=1)).mean()) / 2
+    assert float(InfoNCE()(image, text, 7.0, labels)) == pytest.approx(expected, rel=1e-5)
+    more = torch.nn.functional.normalize(torch.randn(2, 6, generator=generator), dim=1)
+    none = InfoNCE()(image, text, 7.0, labels, more)
+    some = InfoNCE()(image, text, 7.0, labels, more, torch.tensor([[9, 12], [8, 8]]))
+    assert float(none) != pytest.approx(float(some), abs=1e-4)

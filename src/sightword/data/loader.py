@@ -24,6 +24,7 @@ class Sample:
 
     pixels: Picture
     text: str
+    caption: str
     label: str
     key: str
 
@@ -67,12 +68,12 @@ class Loader:
         index = int(self._order(epoch)[place])
         pair = self.source[index]
         rng = sample_rng(self.seed, epoch, index)
-        text = self._text(pair, rng)
+        caption, text = self._text(pair, rng)
         try:
             picture = open_image(pair.image, orient=self.spec.orient)
         except ImageError as error:
             return Skipped(pair.key, error.reason)
-        return Sample(self.augment(picture, self.spec, rng), text, pair.name, pair.key)
+        return Sample(self.augment(picture, self.spec, rng), text, caption, pair.name, pair.key)
 
     def _order(self, epoch: int) -> np.ndarray:
         # Called from several threads at once, and for many epochs where the source is smaller than a batch: an order
@@ -85,13 +86,14 @@ class Loader:
             self._orders[epoch] = found
         return found
 
-    def _text(self, pair: Pair, rng: np.random.Generator) -> str:
+    def _text(self, pair: Pair, rng: np.random.Generator) -> tuple[str, str]:
+        """A text of the pair, and the sentence that it stands in."""
         # Both numbers are always drawn, so that a change of the texts does not change the augmentation.
         which, template = rng.random(2)
         text = pair.texts[0]
         if which >= self.first and len(pair.texts) > 1:
             text = pair.texts[1 + int((which - self.first) / (1 - self.first) * (len(pair.texts) - 1))]
-        return self.templates[int(template * len(self.templates))].replace("{}", text)
+        return text, self.templates[int(template * len(self.templates))].replace("{}", text)
 
     def _collate(self, outcomes: Sequence[Sample | Skipped]) -> Batch:
         samples = [outcome for outcome in outcomes if isinstance(outcome, Sample)]
@@ -100,7 +102,9 @@ class Loader:
         return Batch(
             images=torch.from_numpy(pixels).permute(0, 3, 1, 2),
             tokens=self.tokenizer([sample.text for sample in samples], truncate=True),
-            labels=torch.tensor([label_id(sample.label) for sample in samples], dtype=torch.int64),
+            labels=torch.tensor(
+                [(label_id(sample.label), label_id(sample.caption)) for sample in samples], dtype=torch.int64
+            ).reshape(-1, 2),
             keys=tuple(sample.key for sample in samples),
             skipped=tuple(outcome for outcome in outcomes if isinstance(outcome, Skipped)),
         )

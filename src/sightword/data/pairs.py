@@ -84,8 +84,9 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """images: uint8 [B, 3, H, W]; tokens of one text an image; labels: int64 [B], equal where two pairs are positives
-    of each other; skipped: the pairs of this batch that could not be read."""
+    """images: uint8 [B, 3, H, W]; tokens of one text an image; labels: int64 [B, 2], of the pair's label and of its
+    caption: two pairs that agree in one of them are positives of each other; skipped: the pairs of this batch that
+    could not be read."""
 
     images: Tensor
     tokens: Tokens

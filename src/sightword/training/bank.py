@@ -66,7 +66,8 @@ class Bank:
         self.tower = kept.tower
         parts = [names[at : at + _BATCH] for at in range(0, len(names), _BATCH)]
         self.features_KW = torch.cat([kept(tokenizer(part, truncate=True).to(device)) for part in parts])
-        self.labels = torch.tensor([label_id(name) for name in names], device=device)
+        # A name is positive for the pictures that have it as their label, and for those that have it as their caption.
+        self.labels = torch.tensor([(label_id(name), label_id(name)) for name in names], device=device)
 
     def vectors(self) -> Tensor:
         """Unit vectors [K, D]."""
