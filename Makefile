@@ -14,7 +14,7 @@ quickstart:
 
 setup: .venv/installed
 test: lint .venv/tested
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: .venv/tested
 	$(BIN)/ruff check .
