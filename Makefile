@@ -14,7 +14,7 @@ quickstart:
 
 setup: .venv/installed
 test: lint .venv/tested
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2
 
 lint: .venv/tested
 	$(BIN)/ruff check .

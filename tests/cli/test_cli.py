@@ -105,7 +105,7 @@ def test_a_killed_run_leaves_a_readable_snapshot_and_goes_on(recipe: Path, tmp_p
     process = subprocess.Popen([sys.executable, "-m", "sightword", *map(str, arguments)])
     snapshot = tmp_path / "run" / "snapshots" / "last.pt"
     try:
-        for _ in range(600):
+        for _ in range(3000):
             if snapshot.exists() or process.poll() is not None:
                 break
             time.sleep(0.1)
