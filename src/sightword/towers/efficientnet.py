@@ -2,7 +2,7 @@
 Lite: no squeeze-and-excitation, ReLU6, fixed stem and head).
 
 The published BatchNorms are folded into the convolutions before them: their statistics stay as they were learned on
-ImageNet, which is what fine-tuning on little data wants, and a step takes a third of the time.
+ImageNet, which is what fine-tuning on little data wants, and a step costs less.
 
 Padding is TensorFlow's "same": a stride of 2 on an even size pads only right and bottom.
 """

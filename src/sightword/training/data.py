@@ -27,7 +27,8 @@ def read_data(recipe: DataRecipe) -> TrainingData:
         benchmark = read_emoji()
         rest, held = hold_out(benchmark.train.pairs, recipe.validation)
         extra = list(benchmark.tones.pairs) if recipe.tones else []
-        seen = tuple(name for name in benchmark.names if name not in set(benchmark.unseen))
+        unseen = set(benchmark.unseen)
+        seen = tuple(name for name in benchmark.names if name not in unseen)
         return TrainingData(PairList(rest + extra), tuple(held), seen, benchmark)
     assert recipe.path is not None
     found = read_pairs(recipe.path)
