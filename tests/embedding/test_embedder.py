@@ -125,6 +125,35 @@ def test_unreadable_pictures_are_noted_and_left_out(
     assert sorted(nothing) == [0, 1]
 
 
+def test_pictures_come_batch_by_batch_with_their_positions(
+    model: Model, image_files: list[Path], vectors: np.ndarray
+) -> None:
+    source = iter([b"", *image_files[:3], b"broken", b"", image_files[3]])
+    batches = list(model.iter_images(source, batch_size=3))
+    assert [batch.positions for batch in batches] == [[1, 2], [3], [6]]
+    assert [sorted(batch.unreadable) for batch in batches] == [[0], [4, 5], []]
+    assert batches[1].unreadable[5].reason == "the file is empty"
+    assert near(np.concatenate([batch.vectors for batch in batches]), vectors[:4])
+
+
+def test_a_source_without_end_is_read_a_few_batches_ahead(
+    model: Model, image_files: list[Path], vectors: np.ndarray
+) -> None:
+    taken: list[int] = []
+
+    def endless() -> Any:
+        while True:
+            taken.append(0)
+            yield image_files[len(taken) % 8 - 1]
+
+    batches = model.iter_images(endless(), batch_size=2)
+    assert not taken
+    for number in range(4):
+        assert near(next(batches).vectors, vectors[2 * number : 2 * number + 2])
+        assert len(taken) <= 2 * (number + 4)
+    batches.close()
+
+
 def test_an_unreadable_picture_raises_where_nobody_asks(model: Model, image_files: list[Path], tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"gone\.png: no such file"):
         model.embed_images([image_files[0], tmp_path / "gone.png"])

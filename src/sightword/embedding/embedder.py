@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +15,7 @@ from sightword.checkpoints.contract import Contract
 from sightword.data.images import ImageLike
 from sightword.data.pairs import Tokens
 from sightword.data.tokenizer import Tokenizer
+from sightword.embedding.images import read_batches
 from sightword.errors import ImageError, RequestError
 from sightword.towers.dual import DualEncoder
 
@@ -25,6 +23,15 @@ Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
 Vectors: TypeAlias = NDArray[np.float32]
 
 _WINDOW = 8192  # texts held as tokens at a time
+
+
+class ImageBatch(NamedTuple):
+    """positions: of the pictures that were read, in the order of the source; vectors [len(positions), D] are theirs.
+    unreadable: what is wrong with the others, by position."""
+
+    positions: list[int]
+    vectors: Vectors
+    unreadable: dict[int, ImageError]
 
 
 class Embedder:
@@ -86,50 +93,37 @@ class Embedder:
         An unreadable picture raises ImageError; with `skipped`, it is noted there under its position and left out of
         the result instead. `progress` is called with the number of pictures done after each batch.
         """
-        _refuse_single(images, "images")
-        _check_batch(batch_size)
         parts: list[Vectors] = []
         done = 0
-        for batch in self._decoded(images, batch_size):
-            arrays: list[NDArray[np.uint8]] = []
-            for outcome in batch:
-                if isinstance(outcome, ImageError):
-                    if skipped is None:
-                        raise outcome
-                    skipped[done] = outcome
-                else:
-                    arrays.append(outcome)
-                done += 1
-            if arrays:
-                pixels = torch.from_numpy(np.stack(arrays)).to(self.device).permute(0, 3, 1, 2)
-                with torch.inference_mode(), self._autocast():
-                    vectors = self.model.encode_image(self.contract.image.normalise(pixels))
-                parts.append(vectors.cpu().numpy())
+        for batch in self.iter_images(images, batch_size):
+            for position, error in batch.unreadable.items():
+                if skipped is None:
+                    raise error
+                skipped[position] = error
+            parts.append(batch.vectors)
+            done += len(batch.positions) + len(batch.unreadable)
             if progress:
                 progress(done)
         return np.concatenate(parts) if parts else np.empty((0, self.dim), dtype=np.float32)
 
-    def _decoded(self, images: Iterable[ImageLike], batch_size: int) -> Iterator[list[NDArray[np.uint8] | ImageError]]:
-        """Batches of decoded pictures, two of them ahead of the model."""
+    def iter_images(self, images: Iterable[ImageLike], batch_size: int = 64) -> Generator[ImageBatch, None, None]:
+        """Pictures to unit vectors, batch by batch: for sources without end, or of more vectors than memory holds.
 
-        def read(image: ImageLike) -> NDArray[np.uint8] | ImageError:
-            try:
-                return self.contract.image.prepare(image)
-            except ImageError as error:
-                return error
+        Every picture is in one batch, read or unreadable, and the batches follow the order of the source, of which no
+        more than a few batches are taken ahead.
+        """
+        _refuse_single(images, "images")
+        _check_batch(batch_size)
+        return self._iter_images(images, batch_size)
 
-        source = iter(images)
-        waiting: deque[list[Future[Any]]] = deque()
-        with ThreadPoolExecutor(max_workers=max(2, torch.get_num_threads())) as pool:
-            try:
-                while True:
-                    while len(waiting) < 3 and (chunk := list(islice(source, batch_size))):
-                        waiting.append([pool.submit(read, image) for image in chunk])
-                    if not waiting:
-                        return
-                    yield [future.result() for future in waiting.popleft()]
-            finally:
-                pool.shutdown(cancel_futures=True)
+    def _iter_images(self, images: Iterable[ImageLike], batch_size: int) -> Generator[ImageBatch, None, None]:
+        for batch in read_batches(images, self.contract.image, batch_size):
+            vectors = np.empty((0, self.dim), dtype=np.float32)
+            if batch.positions:
+                pixels = torch.from_numpy(batch.pixels).to(self.device).permute(0, 3, 1, 2)
+                with torch.inference_mode(), self._autocast():
+                    vectors = self.model.encode_image(self.contract.image.normalise(pixels)).cpu().numpy()
+            yield ImageBatch(batch.positions, vectors, batch.unreadable)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half)
