@@ -19,7 +19,7 @@ from sightword.data.pairs import Tokens
 from sightword.errors import RequestError
 from sightword.towers.bert import Bert, BertConfig
 from sightword.towers.efficientnet import EfficientNetLite
-from sightword.towers.tower import Tower
+from sightword.towers.tower import TextTower, Tower
 
 _BACKBONES: dict[str, Callable[[], nn.Module]] = {
     "efficientnet-lite0": lambda: EfficientNetLite("lite0"),
@@ -55,6 +55,11 @@ class TextEncoderConfig(Config):
     encoder: BertConfig
     context: Positive
 
+    @property
+    def trims(self) -> bool:
+        """Its attention is masked: padding makes no difference."""
+        return True
+
 
 class ImageBackbone(Tower):
     def __init__(self, config: BackboneConfig, embed_dim: int) -> None:
@@ -77,9 +82,10 @@ class ImageBackbone(Tower):
         return stages() if callable(stages) else [self.backbone]
 
 
-class TextEncoder(Tower):
+class TextEncoder(TextTower):
     def __init__(self, config: TextEncoderConfig, embed_dim: int) -> None:
         super().__init__()
+        self.trims = config.trims
         width, positions = config.encoder.width, config.encoder.positions - config.encoder.position_offset
         if config.context > positions:
             raise ValueError(f"a context of {config.context} tokens, and the encoder has {positions} positions")

@@ -1,4 +1,5 @@
-"""The dual encoder: two towers and a temperature (CLIP, arXiv 2103.00020, figure 3).
+"""The dual encoder: two towers and a temperature (CLIP, arXiv 2103.00020, figure 3), and a bias where each pair is
+judged by itself (SigLIP, arXiv 2303.15343, section 3).
 
 Shapes: B batch, D joint space.
 """
@@ -18,7 +19,7 @@ from sightword.data.pairs import Tokens
 from sightword.towers.backbone import BackboneConfig, ImageBackbone, TextEncoder, TextEncoderConfig
 from sightword.towers.resnet import ResNet, ResNetConfig
 from sightword.towers.text import TextConfig, TextTransformer
-from sightword.towers.tower import Tower
+from sightword.towers.tower import TextTower, Tower
 from sightword.towers.vit import ViT, ViTConfig
 
 ImageConfig = Annotated[ViTConfig | ResNetConfig | BackboneConfig, Field(discriminator="kind")]
@@ -28,20 +29,25 @@ MAX_SCALE = 100.0
 
 
 class DualEncoderConfig(Config):
+    """bias: of a sigmoid model, whose logits are scale * cosine + bias."""
+
     embed_dim: Positive
     image: ImageConfig
     text: TextTowerConfig
+    bias: bool = False
 
 
 class DualEncoder(nn.Module):
-    """Knows no files and no tokenizer. `log_scale` holds ln(1 / temperature), learned, from ln(1/0.07)."""
+    """Knows no files and no tokenizer. `log_scale` holds ln(1 / temperature), learned, from ln(1/0.07). A sigmoid model
+    has a `logit_bias` as well; the two begin at ln(10) and -10, as published."""
 
     def __init__(self, config: DualEncoderConfig) -> None:
         super().__init__()
         self.config = config
         self.image = _image_tower(config.image, config.embed_dim)
         self.text = _text_tower(config.text, config.embed_dim)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(10 if config.bias else 1 / 0.07)))
+        self.logit_bias = nn.Parameter(torch.tensor(-10.0)) if config.bias else None
 
     def encode_image(self, images_B3HW: Tensor) -> Tensor:
         """Normalised pictures to unit vectors [B, D], in float32."""
@@ -58,8 +64,10 @@ class DualEncoder(nn.Module):
 
     @torch.no_grad()
     def clamp_scale(self) -> None:
-        """Keep the scale from 1 to 100; called after each optimizer step (the paper, section 2.5)."""
-        self.log_scale.clamp_(0, math.log(MAX_SCALE))
+        """Keep the scale of a softmax model from 1 to 100; called after each optimizer step (the paper, section 2.5).
+        That of a sigmoid model is free, as published: it may end above 100."""
+        if self.logit_bias is None:
+            self.log_scale.clamp_(0, math.log(MAX_SCALE))
 
 
 def _image_tower(config: ViTConfig | ResNetConfig | BackboneConfig, embed_dim: int) -> Tower:
@@ -72,7 +80,7 @@ def _image_tower(config: ViTConfig | ResNetConfig | BackboneConfig, embed_dim: i
             return ImageBackbone(config, embed_dim)
 
 
-def _text_tower(config: TextConfig | TextEncoderConfig, embed_dim: int) -> Tower:
+def _text_tower(config: TextConfig | TextEncoderConfig, embed_dim: int) -> TextTower:
     match config:
         case TextConfig():
             return TextTransformer(config, embed_dim)

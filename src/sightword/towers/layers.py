@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 Activation: TypeAlias = Literal["quick_gelu", "gelu", "gelu_tanh"]
 NORM_EPS = 1e-5  # of every LayerNorm of OpenAI's CLIP
+# From a tower's width to the joint space: a matrix, a matrix and a bias, or nothing (the tower is as wide as that).
+Projection: TypeAlias = Literal["linear", "bias", "none"]
 
 
 class QuickGELU(nn.Module):
@@ -26,6 +28,14 @@ def activation(name: Activation) -> nn.Module:
     if name == "quick_gelu":
         return QuickGELU()
     return nn.GELU(approximate="tanh" if name == "gelu_tanh" else "none")
+
+
+def projection(kind: Projection, width: int, embed_dim: int) -> nn.Linear | nn.Identity:
+    if kind != "none":
+        return nn.Linear(width, embed_dim, bias=kind == "bias")
+    if width != embed_dim:
+        raise ValueError(f"a tower of width {width} needs a projection to a joint space of {embed_dim} dimensions")
+    return nn.Identity()
 
 
 class Attention(nn.Module):

@@ -1,4 +1,5 @@
-"""The causal text Transformer of CLIP (arXiv 2103.00020, section 2.4), pooled at the end-of-text token.
+"""The text Transformer of CLIP (arXiv 2103.00020, section 2.4), causal and pooled at the end-of-text token; and of
+SigLIP (arXiv 2303.15343), which looks both ways, padding included, and is pooled at its last position.
 
 Shapes: B batch, L tokens, W width, D joint space.
 """
@@ -12,13 +13,14 @@ from torch import Tensor, nn
 
 from sightword.config import Config, Positive, PositiveFloat
 from sightword.data.pairs import Tokens
-from sightword.towers.layers import NORM_EPS, Activation, Block
-from sightword.towers.tower import Tower
+from sightword.towers.layers import NORM_EPS, Activation, Block, Projection, projection
+from sightword.towers.tower import TextTower
 
 
 class TextConfig(Config):
     """vocabulary: rows of the token table. context: rows of the position table. mlp_ratio: the MLP has
-    int(width * mlp_ratio) hidden units. eps: of every LayerNorm."""
+    int(width * mlp_ratio) hidden units. eps: of every LayerNorm. causal: a token sees only those before it; otherwise
+    all, the padding too. pool: at the token that ends the text, or at the last position of the context."""
 
     kind: Literal["transformer"] = "transformer"
     vocabulary: Positive
@@ -29,13 +31,22 @@ class TextConfig(Config):
     mlp_ratio: PositiveFloat = 4.0
     activation: Activation = "quick_gelu"
     eps: PositiveFloat = NORM_EPS
+    causal: bool = True
+    pool: Literal["end", "last"] = "end"
+    projection: Projection = "linear"
+
+    @property
+    def trims(self) -> bool:
+        """Whether the padding makes no difference: later tokens do not reach earlier ones, and none of it is pooled."""
+        return self.causal and self.pool == "end"
 
 
-class TextTransformer(Tower):
+class TextTransformer(TextTower):
     def __init__(self, config: TextConfig, embed_dim: int) -> None:
         super().__init__()
         width = config.width
         self.embed_dim = embed_dim
+        self.causal, self.pool, self.trims = config.causal, config.pool, config.trims
         self.tokens = nn.Embedding(config.vocabulary, width)
         self.positions = nn.Parameter(torch.empty(config.context, width))
         self.blocks = nn.ModuleList(
@@ -43,15 +54,16 @@ class TextTransformer(Tower):
             for _ in range(config.layers)
         )
         self.norm_out = nn.LayerNorm(width, eps=config.eps)
-        self.projection = nn.Linear(width, embed_dim, bias=False)
+        self.projection = projection(config.projection, width, embed_dim)
         self.initialise()
 
     def initialise(self) -> None:
         """As published: normal weights, the residual branches' last layers scaled down by the depth."""
-        width, depth = self.projection.in_features, len(self.blocks)
+        width, depth = self.positions.shape[1], len(self.blocks)
         nn.init.normal_(self.tokens.weight, std=0.02)
         nn.init.normal_(self.positions, std=0.01)
-        nn.init.normal_(self.projection.weight, std=width**-0.5)
+        if isinstance(self.projection, nn.Linear):
+            nn.init.normal_(self.projection.weight, std=width**-0.5)
         residual_std = width**-0.5 * (2 * depth) ** -0.5
         for block in self.blocks:
             assert isinstance(block, Block)
@@ -64,9 +76,13 @@ class TextTransformer(Tower):
 
     def forward(self, tokens: Tokens) -> Tensor:
         ids_BL = tokens.ids
-        # Later tokens do not reach earlier ones, so padding after the end changes nothing and needs no mask.
+        if not self.trims and ids_BL.shape[1] != len(self.positions):
+            raise ValueError(f"this tower takes texts padded to {len(self.positions)} tokens, not {ids_BL.shape[1]}")
         x_BLW = self.tokens(ids_BL) + self.positions[: ids_BL.shape[1]]
         for block in self.blocks:
-            x_BLW = block(x_BLW, causal=True)
-        end_BW = x_BLW[torch.arange(len(tokens), device=x_BLW.device), tokens.lengths - 1]
-        return self.projection(self.norm_out(end_BW))
+            x_BLW = block(x_BLW, causal=self.causal)
+        if self.pool == "last":
+            pooled_BW = x_BLW[:, -1]
+        else:
+            pooled_BW = x_BLW[torch.arange(len(tokens), device=x_BLW.device), tokens.lengths - 1]
+        return self.projection(self.norm_out(pooled_BW))

@@ -42,3 +42,10 @@ class Tower(nn.Module):
         for stage in self.locked():
             stage.eval()
         return self
+
+
+class TextTower(Tower):
+    """trims: whether padding behind the end of a text makes no difference, so that a batch may be cut to its longest
+    text. Where it does, the tower takes texts at its full context only, padded as it was trained with."""
+
+    trims: bool
