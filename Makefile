@@ -28,7 +28,7 @@ format: .venv/tested
 
 # For benchmarks/ only. Without their dependencies, which would bring a CUDA build of torch.
 peers: .venv/tested
-	@$(PIP) ftfy regex wcwidth
+	@$(PIP) regex sentencepiece
 	@$(PIP) --no-deps open_clip_torch==3.3.0 torchvision timm
 
 .venv/installed: pyproject.toml constraints.txt

@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ import torch
 from PIL import Image
 
 import sightword
-from benchmarks.peers import declare_operators
+from benchmarks.peers import declare_operators, import_open_clip
 from sightword.checkpoints.contract import Contract
 from sightword.checkpoints.native import save_checkpoint
 from sightword.data.images import ImageSpec
@@ -114,3 +115,16 @@ def checkpoint(
 @pytest.fixture(scope="session")
 def model(checkpoint: Path) -> Model:
     return sightword.load(checkpoint, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def transformers() -> ModuleType:
+    return pytest.importorskip("transformers", reason="the reference for CLIPModel")
+
+
+@pytest.fixture(scope="session")
+def open_clip() -> ModuleType:
+    try:
+        return import_open_clip()
+    except ImportError:
+        pytest.skip("open_clip is not installed: make peers")

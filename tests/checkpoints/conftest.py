@@ -15,8 +15,6 @@ from safetensors.torch import save_file
 from tokenizers import Regex, normalizers, pre_tokenizers, trainers
 from torch import nn
 
-from benchmarks.peers import import_open_clip
-
 CONTEXT, ROWS, SIZE = 16, 560, 32
 SENTENCES = ["a photo of a cat", "A photo of a DOG!", "it's 2021: café crème", "", "x<|endoftext|>y"]
 
@@ -48,19 +46,6 @@ def pictures(size: int = SIZE) -> torch.Tensor:
     """Large patches of colour: a convolutional tower would average plain noise away, and see all pictures alike."""
     patches = torch.randn(3, 3, 2, 2, generator=torch.Generator().manual_seed(2)) * 3
     return torch.nn.functional.interpolate(patches, size=size, mode="bilinear")
-
-
-@pytest.fixture(scope="session")
-def transformers() -> ModuleType:
-    return pytest.importorskip("transformers", reason="the reference for CLIPModel")
-
-
-@pytest.fixture(scope="session")
-def open_clip() -> ModuleType:
-    try:
-        return import_open_clip()
-    except ImportError:
-        pytest.skip("open_clip is not installed: make peers")
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sightword.data.tokenizer import END, START, Tokenizer, read_engine, train_tokenizer
+from sightword.data.tokenizer import END, START, TextSpec, Tokenizer, read_engine, train_tokenizer
 from sightword.errors import CheckpointError, RequestError
 
 TEXTS = ["a red circle", "a green square", "a blue triangle", "the red square", "grinning face"]
@@ -152,3 +152,42 @@ def test_a_damaged_tokenizer_file_is_named(tmp_path: Path, content: str | None) 
         file.write_text(content)
     with pytest.raises(CheckpointError, match=r"tokenizer\.json: not a readable"):
         read_engine(file)
+
+
+# As SigLIP takes its texts.
+
+
+def siglip(tokenizer: Tokenizer, **more: object) -> Tokenizer:
+    told = {"start_token": None, "start_id": None, "pad_to_context": True, "pad_id": 3, "clean": "canonical"} | more
+    return Tokenizer(tokenizer.engine, TextSpec.model_validate(tokenizer.spec.model_dump() | told))
+
+
+def test_without_a_start_and_padded_to_the_context(tokenizer: Tokenizer) -> None:
+    end, context = tokenizer.spec.end_id, tokenizer.spec.context
+    tokens = siglip(tokenizer)(["A RED, circle!", ""])
+    inside = ids(tokenizer, "a red circle")[1:-1]
+    assert tokens.ids[0].tolist() == [*inside, end] + [3] * (context - len(inside) - 1)
+    assert tokens.ids[1].tolist() == [end] + [3] * (context - 1)
+    assert tokens.lengths.tolist() == [len(inside) + 1, 1]
+    assert siglip(tokenizer)([]).ids.shape == (0, context)
+    assert siglip(tokenizer, pad_to_context=False)(["a red circle", ""]).ids.shape == (2, len(inside) + 1)
+    # There is one more place for the text.
+    cut = siglip(tokenizer)(["xqzj " * 30], truncate=True)
+    assert cut.lengths.tolist() == [context]
+    assert cut.ids[0, -1] == end
+    with pytest.raises(RequestError, match=f"reads at most {context - 1}"):
+        siglip(tokenizer)(["xqzj " * 30])
+
+
+def test_a_start_is_a_token_and_an_id_or_neither(tokenizer: Tokenizer) -> None:
+    for key in ("start_token", "start_id"):
+        with pytest.raises(ValueError, match="both given or both null"):
+            TextSpec.model_validate(tokenizer.spec.model_dump() | {key: None})
+
+
+def test_a_contract_from_before_these_keys_means_what_it_did(roomy: Tokenizer) -> None:
+    keys = ("context", "start_token", "end_token", "start_id", "end_id", "pad_id")
+    old = {key: value for key, value in roomy.spec.model_dump().items() if key in keys}
+    assert TextSpec.model_validate(old) == roomy.spec
+    # A text is not changed before it is split: this tokenizer knows "_" and the ’ of a keyboard apart from '.
+    assert ids(roomy, "it’s_x &amp;") != ids(roomy, "it's x &")

@@ -13,9 +13,13 @@ import torch
 from PIL import Image
 
 import sightword
-from sightword.embedding.embedder import find_device
+from sightword.checkpoints.contract import Contract
+from sightword.data.pairs import Tokens
+from sightword.data.tokenizer import Tokenizer
+from sightword.embedding.embedder import Embedder, find_device
 from sightword.errors import ImageError, RequestError
 from sightword.model import Model
+from sightword.towers.dual import DualEncoder
 
 TEXTS = ["a red circle", "", "a yellow star on a dark sky", "x", "A RED circle", "the flag of a country", "café"]
 
@@ -234,3 +238,20 @@ def test_embedding_leaves_no_trace(model: Model, image_files: list[Path]) -> Non
 def test_a_device_that_is_not_there_is_named(name: str) -> None:
     with pytest.raises(RequestError, match=f"the device '{name}' cannot be used here .*; try cpu"):
         find_device(name)
+
+
+def test_texts_of_a_tower_that_sees_its_padding_are_never_trimmed(
+    encoder: DualEncoder, contract: Contract, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Size] = []
+    spec = contract.text.model_copy(update={"pad_to_context": True})
+    padded = Embedder(encoder, contract.model_copy(update={"text": spec}), Tokenizer(tokenizer.engine, spec), "cpu")
+    encode = encoder.encode_text
+
+    def watched(tokens: Tokens) -> torch.Tensor:
+        seen.append(tokens.ids.shape)
+        return encode(tokens)
+
+    monkeypatch.setattr(encoder, "encode_text", watched)
+    padded.embed_texts(["a red circle", "", "a star"], batch_size=2)
+    assert seen == [(2, spec.context), (1, spec.context)]

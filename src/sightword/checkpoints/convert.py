@@ -90,7 +90,8 @@ def parity(one: DualEncoder, other: DualEncoder, contract: Contract, vocabulary:
     images = torch.randn(_INPUTS, 3, size, size, generator=generator)
     ids = torch.randint(0, vocabulary, (_INPUTS, spec.context), generator=generator)
     lengths = torch.linspace(2, spec.context, _INPUTS).long()
-    ids[:, 0] = spec.start_id
+    if spec.start_id is not None:
+        ids[:, 0] = spec.start_id
     for row, length in enumerate(lengths.tolist()):
         ids[row, length - 1] = spec.end_id
         ids[row, length:] = spec.pad_id

@@ -92,10 +92,14 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
     text = tokenizer.engine.to_str(pretty=True)
     if tokenizer.engine.post_processor is None:
         framed = Engine.from_str(text)
+        special = [(spec.end_token, spec.end_id)]
+        if spec.start_token is not None and spec.start_id is not None:
+            special = [(spec.start_token, spec.start_id), *special]
+        before = [token for token, _ in special[:-1]]
         framed.post_processor = processors.TemplateProcessing(
-            single=[spec.start_token, "$A", spec.end_token],
-            pair=[spec.start_token, "$A", "$B", spec.end_token],
-            special_tokens=[(spec.start_token, spec.start_id), (spec.end_token, spec.end_id)],
+            single=[*before, "$A", spec.end_token],
+            pair=[*before, "$A", "$B", spec.end_token],
+            special_tokens=special,
         )
         text = framed.to_str(pretty=True)
     (folder / TOKENIZER).write_text(text, encoding="utf-8")

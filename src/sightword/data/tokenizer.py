@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from tokenizers import Tokenizer as Engine
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from sightword.config import Config
+from sightword.data.cleaning import Clean, clean
 from sightword.data.pairs import Tokens
 from sightword.errors import CheckpointError, RequestError
 
@@ -22,15 +23,24 @@ class TextSpec(Config):
     """How a text becomes a tower's input; part of every contract.
 
     context: the most tokens of a text, start and end included. start_id, end_id, pad_id: the special ids, checked
-    against the tokenizer when a checkpoint is loaded.
+    against the tokenizer when a checkpoint is loaded; without a start (None) a text has only an end. pad_to_context:
+    for towers that were trained on padding and see it. clean: what is done to a text first (see data/cleaning).
     """
 
     context: Annotated[int, Field(ge=3)]
-    start_token: str
+    start_token: str | None
     end_token: str
-    start_id: int
+    start_id: int | None
     end_id: int
     pad_id: int
+    pad_to_context: bool = False
+    clean: Clean = "none"
+
+    @model_validator(mode="after")
+    def _start_is_whole(self) -> TextSpec:
+        if (self.start_token is None) != (self.start_id is None):
+            raise ValueError("start_token and start_id are both given or both null")
+        return self
 
 
 class Tokenizer:
@@ -41,7 +51,7 @@ class Tokenizer:
             ("start", spec.start_token, spec.start_id),
             ("end", spec.end_token, spec.end_id),
         ):
-            if engine.token_to_id(token) != expected:
+            if token is not None and engine.token_to_id(token) != expected:
                 raise CheckpointError(
                     f"the contract says that the {name} token {token!r} has id {expected}, but in the tokenizer it has "
                     f"{engine.token_to_id(token)}: tokenizer.json and contract.json do not belong together"
@@ -70,15 +80,16 @@ class Tokenizer:
         return self.engine.get_vocab_size(with_added_tokens=True)
 
     def __call__(self, texts: Sequence[str], truncate: bool = False) -> Tokens:
-        """Token ids of each text, padded only to the longest of them.
+        """Token ids of each text, padded only to the longest of them where the towers do not ask for more.
 
         A text that does not fit the context raises RequestError, or is cut with its end token kept (`truncate`).
         """
-        room = self.spec.context - 2
+        spec = self.spec
+        before = [] if spec.start_id is None else [spec.start_id]
+        room = spec.context - len(before) - 1
         rows: list[list[int]] = []
-        for text, encoding in zip(
-            texts, self.engine.encode_batch_fast([*map(_whole, texts)], add_special_tokens=False), strict=True
-        ):
+        whole = [*map(_whole, clean(texts, spec.clean))]
+        for text, encoding in zip(texts, self.engine.encode_batch_fast(whole, add_special_tokens=False), strict=True):
             ids = encoding.ids
             if len(ids) > room:
                 if not truncate:
@@ -86,10 +97,10 @@ class Tokenizer:
                         f"{_shorten(text)!r} has {len(ids)} tokens; the model reads at most {room}: shorten it"
                     )
                 ids = ids[:room]
-            rows.append([self.spec.start_id, *ids, self.spec.end_id])
+            rows.append([*before, *ids, spec.end_id])
         lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
-        width = max(map(len, rows), default=0)
-        padded = [row + [self.spec.pad_id] * (width - len(row)) for row in rows]
+        width = spec.context if spec.pad_to_context else max(map(len, rows), default=0)
+        padded = [row + [spec.pad_id] * (width - len(row)) for row in rows]
         return Tokens(torch.tensor(padded, dtype=torch.int64).reshape(len(rows), width), lengths)
 
 

@@ -76,7 +76,8 @@ class Embedder:
             by_length = torch.argsort(tokens.lengths, stable=True)
             for chosen in by_length.split(batch_size):
                 lengths = tokens.lengths[chosen]
-                batch = Tokens(tokens.ids[chosen, : int(lengths.max())], lengths).to(self.device)
+                width = tokens.ids.shape[1] if self.tokenizer.spec.pad_to_context else int(lengths.max())
+                batch = Tokens(tokens.ids[chosen, :width], lengths).to(self.device)
                 with torch.inference_mode(), self._autocast():
                     vectors[start + chosen.numpy()] = self.model.encode_text(batch).cpu().numpy()
         return vectors
