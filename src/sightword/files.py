@@ -59,6 +59,12 @@ def whole_folder(path: Path) -> Generator[Path, None, None]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def refuse_existing(folder: Path) -> None:
+    """Raise RequestError where something is there already; an empty folder is nothing."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise RequestError(f"{folder}: is there already; name a new folder")
+
+
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,11 +13,12 @@ from typing import Any, Literal, TypeAlias
 import torch
 
 from sightword.checkpoints.contract import Contract
-from sightword.checkpoints.families import FAMILIES, find_family
+from sightword.checkpoints.families import FAMILIES, find_family, load_folder
+from sightword.checkpoints.hub import locate
 from sightword.data.pairs import Tokens
 from sightword.data.tokenizer import Tokenizer
 from sightword.errors import RequestError, SightwordError
-from sightword.files import whole_folder
+from sightword.files import refuse_existing, whole_folder
 from sightword.towers.dual import DualEncoder
 
 Target: TypeAlias = Literal["native", "open_clip", "transformers"]
@@ -52,7 +53,8 @@ class Conversion:
 
 
 def convert(model: str | Path, to: Target, out: str | Path) -> Conversion:
-    """Write the checkpoint folder `model` as a folder of the family `to` at `out`, which must not be there yet.
+    """Write the checkpoint `model`, a folder or a repository of the Hub, as a folder of the family `to` at `out`, which
+    must not be there yet.
 
     Raises RequestError for what that family cannot express, and SightwordError where the written model differs by more
     than PARITY_LIMIT; `out` is then not there.
@@ -60,10 +62,10 @@ def convert(model: str | Path, to: Target, out: str | Path) -> Conversion:
     if to not in FAMILIES:
         raise RequestError(f"no family is called {to!r}; there are {', '.join(FAMILIES)}")
     out = Path(out)
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise RequestError(f"{out}: is there already; name a new folder")
-    source = find_family(model)
-    before, contract, tokenizer = FAMILIES[source].load(Path(model))
+    refuse_existing(out)
+    folder, origin = locate(model)
+    source = find_family(folder)
+    before, contract, tokenizer = load_folder(folder, origin)
     with whole_folder(out) as temporary:
         FAMILIES[to].write(temporary, before, contract, tokenizer)
         after, contract_after, tokenizer_after = FAMILIES[to].load(temporary)

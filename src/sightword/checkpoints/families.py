@@ -5,14 +5,15 @@ A family is one file beside this one and one entry in FAMILIES.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from sightword.checkpoints import native, open_clip, transformers_clip
 from sightword.checkpoints.contract import Contract
-from sightword.checkpoints.weights import read_json
+from sightword.checkpoints.source import UNKNOWN, Source, read_licence, read_source
+from sightword.checkpoints.weights import read_json, shards
 from sightword.data.tokenizer import Tokenizer
 from sightword.errors import CheckpointError
 from sightword.towers.dual import DualEncoder
@@ -51,25 +52,50 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def load_folder(folder: str | Path) -> Loaded:
+# Every small file that a family reads: its config, an index of its weights, and what tells of texts and pictures.
+_BESIDE = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+)
+SETTINGS = (
+    *(family.config for family in FAMILIES.values()),
+    *(file for family in FAMILIES.values() for file in family.weights if file.endswith(".json")),
+    *_BESIDE,
+)
+
+
+def load_folder(folder: str | Path, source: Source | None = None) -> Loaded:
     """Read a checkpoint folder of any known family and check it whole.
 
-    Raises CheckpointError. The model is in evaluation mode, on the CPU.
+    source: where it comes from; otherwise its `source.json` says that. Raises CheckpointError. The model is in
+    evaluation mode, on the CPU.
     """
-    return FAMILIES[find_family(folder)].load(Path(folder))
+    folder = Path(folder)
+    model, contract, tokenizer = FAMILIES[find_family(folder)].load(folder)
+    source = source or read_source(folder)
+    changes: dict[str, Any] = {}
+    if contract.licence == UNKNOWN:
+        changes["licence"] = source.licence if source else read_licence(folder)
+    if source:
+        changes["provenance"] = contract.provenance | {"source": source.model_dump(exclude_none=True)}
+    return model, contract.model_copy(update=changes), tokenizer
 
 
-def find_family(folder: str | Path) -> str:
+def find_family(folder: str | Path, names: Collection[str] | None = None) -> str:
     """The name of the family that a folder belongs to.
 
     A repository may describe the same model for several libraries. The first that also has its weights there counts.
-    Raises CheckpointError.
+    names: of its files, where they are not all there yet. Raises CheckpointError.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such checkpoint folder")
-    described = [name for name, family in FAMILIES.items() if (folder / family.config).is_file()]
-    whole = [name for name in described if any((folder / file).is_file() for file in FAMILIES[name].weights)]
+    here = {path.name for path in folder.iterdir() if path.is_file()} if names is None else names
+    described = [name for name, family in FAMILIES.items() if family.config in here]
+    whole = [name for name in described if any(file in here for file in FAMILIES[name].weights)]
     if not described:
         raise CheckpointError(f"{folder}: not a checkpoint folder that is known here; known are {_known()}")
     name = (whole or described)[0]
@@ -81,6 +107,17 @@ def find_family(folder: str | Path) -> str:
                 f"{folder / family.config}: the family {told!r} is not known here; known are {_known()}"
             )
     return name
+
+
+def files_of(folder: Path, name: str, names: Collection[str]) -> list[str]:
+    """The files that the family `name` reads, out of `names`: one set of weights, in the layout that it looks for
+    first. folder: holds the small ones. Raises CheckpointError where there are no weights."""
+    family = FAMILIES[name]
+    weights = next((file for file in family.weights if file in names), None)
+    if weights is None:
+        raise CheckpointError(f"{folder}: lacks the weights: one of {', '.join(family.weights)}")
+    parts = shards(folder / weights) if weights.endswith(".json") else []
+    return [file for file in (family.config, *_BESIDE, weights, *parts) if file in names]
 
 
 def _known() -> str:

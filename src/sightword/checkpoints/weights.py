@@ -43,11 +43,14 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: not a whole safetensors file ({failure})") from None
 
 
+def shards(index: Path) -> list[str]:
+    """The files that an index (`model.safetensors.index.json`) names."""
+    return sorted(set(_places(index).values()))
+
+
 def read_shards(index: Path) -> dict[str, Tensor]:
-    """The safetensors files of which `index` (`model.safetensors.index.json`) says what each holds."""
-    places = read_json(index).get("weight_map")
-    if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
-        raise CheckpointError(f"{index}: holds no weight_map from tensors to files")
+    """The safetensors files of which `index` says what each holds."""
+    places = _places(index)
     weights: dict[str, Tensor] = {}
     for name in sorted(set(places.values())):
         path = index.parent / name
@@ -60,6 +63,13 @@ def read_shards(index: Path) -> dict[str, Tensor]:
     for tensor in sorted(places.keys() - weights.keys()):
         raise CheckpointError(f"{index}: promises the tensor {tensor!r}, and {places[tensor]} does not hold it")
     return weights
+
+
+def _places(index: Path) -> dict[str, str]:
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
+        raise CheckpointError(f"{index}: holds no weight_map from tensors to files")
+    return places
 
 
 def read_pickled(path: Path) -> dict[str, Tensor]:

@@ -7,14 +7,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from sightword.cli.options import Device, Json, Precision
+from sightword.cli.options import Checkpoint, Device, Json, Precision
 from sightword.errors import RequestError
 
 
 def classify(
     *images: Annotated[Path, Parameter(help="Image files and folders.", negative=())],
     labels: Annotated[list[str], Parameter(consume_multiple=True, negative=(), help="What to look for.")],
-    model: Annotated[Path, Parameter(help="A checkpoint folder.")] = Path("runs/quickstart/model"),
+    model: Checkpoint = "runs/quickstart/model",
     templates: Annotated[
         list[str] | None,
         Parameter(consume_multiple=True, negative=(), help="Sentences with {} for the label; several are averaged."),

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from sightword.cli.options import Json
+from sightword.cli.options import Checkpoint, Json
 
 
 def convert(
-    model: Annotated[Path, Parameter(help="A checkpoint folder of any known family.")],
+    model: Checkpoint,
     out: Annotated[Path, Parameter(help="The new folder.")],
     *,
     to: Annotated[Literal["transformers", "open_clip", "native"], Parameter(help="The family to write.")],

@@ -11,6 +11,7 @@ Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, …; auto takes
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"], Parameter(help="Of the towers; auto is bf16 on a GPU that has it, else fp32.")
 ]
+Checkpoint = Annotated[str, Parameter(help="A checkpoint folder, or a repository of the Hub: org/name[@revision].")]
 Json = Annotated[Path | None, Parameter(help="Write the result there as JSON.")]
 Changes = Annotated[
     tuple[str, ...],
