@@ -17,7 +17,7 @@ from sightword.errors import CheckpointError, ImageError, RequestError, Sightwor
 
 if TYPE_CHECKING:
     from sightword.labels.classifier import Classifier
-    from sightword.model import Model, load
+    from sightword.model import Model, load, push
 
 __version__ = "0.1.0"
 
@@ -30,12 +30,14 @@ __all__ = [
     "SightwordError",
     "__version__",
     "load",
+    "push",
 ]
 
 _LAZY = {
     "Classifier": "sightword.labels.classifier",
     "Model": "sightword.model",
     "load": "sightword.model",
+    "push": "sightword.model",
 }
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from sightword.checkpoints.families import load_folder
+import torch
+
+from sightword.checkpoints.families import find_family, load_folder
 from sightword.checkpoints.hub import locate
+from sightword.checkpoints.native import save_checkpoint
 from sightword.embedding.embedder import Embedder, Precision
+from sightword.errors import RequestError
 from sightword.labels.classifier import Classifier
 from sightword.labels.prompts import PLAIN
 from sightword.labels.zero_shot import zero_shot
@@ -20,6 +25,22 @@ class Model(Embedder):
         """A zero-shot classifier. templates: sentences with `{}` for the label; several are averaged."""
         return zero_shot(self, labels, templates)
 
+    def push(
+        self,
+        name: str,
+        private: bool | None = None,
+        revision: str | None = None,
+        results: str | Path | None = None,
+    ) -> str:
+        """`sightword.push` of this model, in Sightword's own layout."""
+        if any(tensor.dtype != torch.float32 for tensor in self.model.parameters()):
+            raise RequestError(
+                "the weights are not in float32 any more: load the model with precision='fp32' to push it"
+            )
+        with tempfile.TemporaryDirectory(prefix="sightword-push-") as temporary:
+            save_checkpoint(Path(temporary) / "model", self.model, self.contract, self.tokenizer)
+            return push(Path(temporary) / "model", name, private, revision, results)
+
 
 def load(name: str | Path, device: str = "auto", precision: Precision = "auto", revision: str | None = None) -> Model:
     """Load a checkpoint of any known family: Sightword's own, open_clip's, transformers' CLIPModel.
@@ -30,3 +51,37 @@ def load(name: str | Path, device: str = "auto", precision: Precision = "auto", 
     """
     model, contract, tokenizer = load_folder(*locate(name, revision))
     return Model(model, contract, tokenizer, device=device, precision=precision)
+
+
+def push(
+    model: Model | str | Path,
+    name: str,
+    private: bool | None = None,
+    revision: str | None = None,
+    results: str | Path | None = None,
+) -> str:
+    """Put a model on the Hub as the repository `name`, in one commit, with a model card from its own record.
+
+    model: a checkpoint folder, which goes as it is, or a loaded Model. private: of a new repository; None leaves that
+    to the Hub. revision: a branch. results: a `metrics.json`; the one beside the folder otherwise. A README.md in the
+    folder is kept instead of the card. The folder is loaded and checked before anything is sent.
+    Returns the address of the commit. Raises RequestError where the Hub refuses, SightwordError where it fails.
+    """
+    if isinstance(model, Model):
+        return model.push(name, private, revision, results)
+    from sightword.checkpoints.convert import conversions
+    from sightword.checkpoints.upload import upload
+    from sightword.evaluation.card import model_card, read_results
+
+    folder = Path(model)
+    encoder, contract, _ = load_folder(folder)
+    found = folder.absolute().parent / "metrics.json" if results is None else Path(results)
+    card = model_card(
+        name,
+        contract,
+        find_family(folder),
+        sum(parameter.numel() for parameter in encoder.parameters()),
+        read_results(found) if results is not None or found.is_file() else None,
+        conversions(folder),
+    )
+    return upload(folder, name, card, private, revision)

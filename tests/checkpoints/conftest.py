@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 import tokenizers
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file
 from tokenizers import Regex, normalizers, pre_tokenizers, trainers
 from torch import nn
+
+from tests.checkpoints.fake_hub import FakeHub
 
 CONTEXT, ROWS, SIZE = 16, 560, 32
 SENTENCES = ["a photo of a cat", "A photo of a DOG!", "it's 2021: café crème", "", "x<|endoftext|>y"]
@@ -151,6 +154,22 @@ def make_open_clip(
         return folder, model
 
     return make
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
+    """A Hub with nothing in it, an empty cache, and huggingface_hub turned towards both."""
+    server = FakeHub()
+    url = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.address)
+    monkeypatch.setattr(constants, "ENDPOINT", server.address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "harnesses.json"))
+    monkeypatch.setenv("HF_TOKEN", "hf_fake")
+    yield server
+    server.close()
 
 
 def copy_tokenizer(source: Path, folder: Path) -> None:

@@ -42,7 +42,7 @@ class Repository:
 
 class FakeHub:
     """repositories: by name. requests: (method, path) of every request. down: answer everything with 503.
-    broken: files that are cut off in the middle."""
+    broken: files that are cut off in the middle. card_errors: what it says of every README.md."""
 
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
@@ -50,6 +50,7 @@ class FakeHub:
         self.large: dict[str, bytes] = {}
         self.down = False
         self.broken: set[str] = set()
+        self.card_errors: list[str] = []
         hub = self
 
         class Handler(_Handler):
@@ -199,7 +200,8 @@ class _Handler(BaseHTTPRequestHandler):
         return self.send({})
 
     def check_card(self) -> None:
-        self.send({"errors": [], "warnings": []})
+        errors = [{"message": message} for message in self.hub.card_errors]
+        self.send({"errors": errors, "warnings": []}, 400 if errors else 200)
 
     def preupload(self, name: str, revision: str) -> None:
         if found := self.find(name, revision):

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +27,6 @@ Make = Callable[..., tuple[Path, Any]]
 TEXTS = ["a photo of a cat", "it's 2021"]
 CARD = b"---\nlicense: mit\ntags:\n- vision\n---\n# A model\n"
 VIT = {"image_size": 32, "patch_size": 8, "width": 36, "head_width": 12, "layers": 2}
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
-    """A Hub with nothing in it, an empty cache, and huggingface_hub turned towards both."""
-    server = FakeHub()
-    url = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.address)
-    monkeypatch.setattr(constants, "ENDPOINT", server.address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "harnesses.json"))
-    monkeypatch.setenv("HF_TOKEN", "hf_fake")
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="module")

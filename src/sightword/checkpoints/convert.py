@@ -6,9 +6,11 @@ computes something else never appears.
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 
@@ -79,6 +81,17 @@ def convert(model: str | Path, to: Target, out: str | Path) -> Conversion:
         if _ids(tokenizer) != _ids(tokenizer_after):
             raise SightwordError(f"{out}: not written: read back, its tokenizer splits texts in another way")
     return Conversion(out, source, to, image, text, _changed(contract, contract_after))
+
+
+def conversions(folder: str | Path) -> list[Conversion]:
+    """What `convert` makes of a folder, for each other library that can hold it; nothing is kept."""
+    made: list[Conversion] = []
+    targets: tuple[Target, ...] = get_args(Target)
+    for to in targets:
+        if to not in ("native", find_family(folder)):
+            with tempfile.TemporaryDirectory(prefix="sightword-convert-") as temporary, suppress(RequestError):
+                made.append(convert(folder, to, Path(temporary) / to))
+    return made
 
 
 @torch.inference_mode()

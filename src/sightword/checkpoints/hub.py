@@ -23,7 +23,7 @@ from sightword.files import refuse_existing, whole_folder
 
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 # What a repository's terms may stand in, beside the files that its family reads.
-_TERMS = (README, "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE")
+TERMS = (README, "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def download(name: str, revision: str | None) -> tuple[Path, Source, list[str]]:
         from huggingface_hub import HfApi
 
         # The small files decide which of the large ones are needed.
-        folder = _snapshot(name, revision, [*SETTINGS, *_TERMS])
+        folder = _snapshot(name, revision, [*SETTINGS, *TERMS])
         commit = folder.name
         try:
             siblings = HfApi().model_info(name, revision=commit).siblings or []
@@ -100,7 +100,7 @@ def download(name: str, revision: str | None) -> tuple[Path, Source, list[str]]:
             if missing is not None:
                 told = f"{_in_part(name)} ({told})"
             raise CheckpointError(told) from None
-        files = [*needed, *sorted(names.intersection(_TERMS))]
+        files = [*needed, *sorted(names.intersection(TERMS))]
         _snapshot(name, commit, files)
     source = Source(repository=name, revision=revision or "main", commit=commit, licence=read_licence(folder))
     return folder, source, files
@@ -127,11 +127,16 @@ def _snapshot(name: str, revision: str | None, files: Iterable[str]) -> Path:
     return Path(snapshot_download(name, revision=revision, allow_patterns=[*files], tqdm_class=Progress))
 
 
+def quiet() -> None:
+    """Before huggingface_hub is imported: otherwise it asks the Hub also for a list of programs, to say by which one it
+    is called."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
 @contextmanager
 def _explained(name: str, revision: str | None) -> Iterator[None]:
     """huggingface_hub's errors as ours: what is wrong, and what to do."""
-    # Otherwise it asks the Hub also for a list of programs, to say which one it is called from.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    quiet()
     from huggingface_hub import errors
 
     try:
@@ -198,7 +203,10 @@ def _asked(name: str, revision: str | None) -> str:
 
 
 def _reason(failure: BaseException | None) -> str:
-    if failure is None:
-        return "offline"
+    return "offline" if failure is None else first_line(failure)
+
+
+def first_line(failure: BaseException) -> str:
+    """What an error of another library says first, or else its kind."""
     lines = str(failure).strip().splitlines()
     return lines[0] if lines else type(failure).__name__
