@@ -19,6 +19,7 @@ from tests.training.test_loop import PAGE
 OPTIONS = {
     "classify": {"--device", "--json", "--labels", "--model", "--precision", "--templates", "--top"},
     "convert": {"--json", "--model", "--out", "--to"},
+    "export": {"--json", "--model", "--out", "--text-length", "--to"},
     "fetch": {"--json", "--name", "--out", "--revision"},
     "quickstart": {"--device", "--json", "--out", "--recipe", "--seed", "--set", "--started"},
     "train": {"--device", "--json", "--out", "--recipe", "--seed", "--set"},

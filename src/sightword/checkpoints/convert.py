@@ -18,7 +18,7 @@ from sightword.checkpoints.contract import Contract
 from sightword.checkpoints.families import FAMILIES, find_family, load_folder
 from sightword.checkpoints.hub import locate
 from sightword.data.pairs import Tokens
-from sightword.data.tokenizer import Tokenizer
+from sightword.data.tokenizer import TextSpec, Tokenizer
 from sightword.errors import RequestError, SightwordError
 from sightword.files import refuse_existing, whole_folder
 from sightword.towers.dual import DualEncoder
@@ -103,17 +103,25 @@ def parity(one: DualEncoder, other: DualEncoder, contract: Contract, vocabulary:
     generator = torch.Generator().manual_seed(0)
     size, spec = contract.image.size, contract.text
     images = torch.randn(_INPUTS, 3, size, size, generator=generator)
-    ids = torch.randint(0, vocabulary, (_INPUTS, spec.context), generator=generator)
-    lengths = torch.linspace(2, spec.context, _INPUTS).long()
+    tokens = random_texts(spec, vocabulary, _INPUTS, spec.context, generator)
+    image = one.encode_image(images) - other.encode_image(images)
+    text = one.encode_text(tokens) - other.encode_text(tokens)
+    return float(image.abs().max()), float(text.abs().max())
+
+
+def random_texts(
+    spec: TextSpec, vocabulary: int, rows: int, width: int, generator: torch.Generator | None = None
+) -> Tokens:
+    """Random ids below `vocabulary`, framed as texts of every length up to `width` and padded to it."""
+    ids = torch.randint(0, vocabulary, (rows, width), generator=generator)
+    lengths = torch.linspace(min(2, width), width, rows).long()
+    lengths[-1] = width
     if spec.start_id is not None:
         ids[:, 0] = spec.start_id
     for row, length in enumerate(lengths.tolist()):
         ids[row, length - 1] = spec.end_id
         ids[row, length:] = spec.pad_id
-    tokens = Tokens(ids, lengths)
-    image = one.encode_image(images) - other.encode_image(images)
-    text = one.encode_text(tokens) - other.encode_text(tokens)
-    return float(image.abs().max()), float(text.abs().max())
+    return Tokens(ids, lengths)
 
 
 def _ids(tokenizer: Tokenizer) -> list[list[int]]:

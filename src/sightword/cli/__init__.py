@@ -17,7 +17,7 @@ app = App(
     version=__version__,
 )
 # Each verb is a module of its name, imported when help or a call asks for it; what it needs, it imports when it runs.
-VERBS = ("quickstart", "train", "classify", "convert", "fetch")
+VERBS = ("quickstart", "train", "classify", "convert", "fetch", "export")
 for _verb in VERBS:
     app.command(f"sightword.cli.{_verb}:{_verb}", name=_verb)
 

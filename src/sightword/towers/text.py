@@ -84,5 +84,5 @@ class TextTransformer(TextTower):
         if self.pool == "last":
             pooled_BW = x_BLW[:, -1]
         else:
-            pooled_BW = x_BLW[torch.arange(len(tokens), device=x_BLW.device), tokens.lengths - 1]
+            pooled_BW = x_BLW[torch.arange(ids_BL.shape[0], device=x_BLW.device), tokens.lengths - 1]
         return self.projection(self.norm_out(pooled_BW))

@@ -1,0 +1,1 @@
+"""Models as ONNX graphs: written with torch, run without it."""
