@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 from tokenizers import Regex, normalizers, pre_tokenizers, trainers
 from torch import nn
 
+from sightword.checkpoints.vocabulary import OPENAI
 from tests.checkpoints.fake_hub import FakeHub
 
 CONTEXT, ROWS, SIZE = 16, 560, 32
@@ -73,6 +75,23 @@ def clip_tokenizer(tmp_path_factory: pytest.TempPathFactory, transformers: Modul
     names = [*words, "<|startoftext|>", "<|endoftext|>"]
     folder = tmp_path_factory.mktemp("tokenizer")
     transformers.CLIPTokenizer(vocab={name: i for i, name in enumerate(names)}, merges=merges).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vocabularies(tmp_path_factory: pytest.TempPathFactory, open_clip: ModuleType, transformers: ModuleType) -> Path:
+    """Folders with OpenAI's vocabulary, which open_clip brings: as OpenAI, as old and as new CLIPTokenizers keep it."""
+    theirs = open_clip.tokenizer.SimpleTokenizer()
+    names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+    vocabulary = {names.get(token, token): number for token, number in theirs.encoder.items()}
+    folder = tmp_path_factory.mktemp("vocabularies")
+    for name in ("openai", "old"):
+        (folder / name).mkdir()
+    shutil.copy(Path(open_clip.__file__).parent / OPENAI, folder / "openai")
+    (folder / "old" / "vocab.json").write_text(json.dumps(vocabulary))
+    merges = ["#version: 0.2", *map(" ".join, theirs.bpe_ranks), ""]
+    (folder / "old" / "merges.txt").write_text("\n".join(merges), encoding="utf-8")
+    transformers.CLIPTokenizer(vocab=vocabulary, merges=list(theirs.bpe_ranks)).save_pretrained(folder / "new")
     return folder
 
 

@@ -140,3 +140,17 @@ def test_parity_sees_a_difference_in_each_tower(encoder: DualEncoder, contract: 
     image, text = convert_module.parity(encoder, other, contract, 300)
     assert image == 0.0
     assert text > PARITY_LIMIT
+
+
+def test_what_the_target_cannot_say_of_texts_is_named(
+    encoder: DualEncoder, contract: Contract, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    spec = contract.text.model_copy(update={"clean": "ftfy_lower"})
+    save_checkpoint(tmp_path / "native", encoder, contract.model_copy(update={"text": spec}), tokenizer)
+    done = convert(tmp_path / "native", "open_clip", tmp_path / "open_clip")
+    assert not [change for change in done.changed if change.startswith("text")]
+    assert sightword.load(tmp_path / "open_clip", device="cpu").contract.text.clean == "ftfy_lower"
+    done = convert(tmp_path / "open_clip", "transformers", tmp_path / "transformers")
+    assert "text.clean: ftfy_lower becomes none" in done.changed
+    done = convert(tmp_path / "transformers", "open_clip", tmp_path / "again")
+    assert "text.clean: none becomes ftfy" in done.changed

@@ -12,8 +12,9 @@ import pytest
 
 from sightword.checkpoints.families import load_folder
 from sightword.checkpoints.open_clip import save_open_clip
-from sightword.checkpoints.tokens import is_openai, make_tokenizer, read_tokenizer
+from sightword.checkpoints.tokens import make_tokenizer, read_tokenizer
 from sightword.checkpoints.transformers_clip import save_transformers_clip
+from sightword.checkpoints.vocabulary import is_openai
 from sightword.data.tokenizer import Tokenizer
 from sightword.errors import RequestError
 from tests.checkpoints.conftest import SIZE
@@ -21,57 +22,14 @@ from tests.checkpoints.test_families import VIT, differences, here, in_open_clip
 
 Make = Callable[..., tuple[Path, Any]]
 
-# Ids of OpenAI's simple_tokenizer.py, without start and end.
-KNOWN = {
-    "a photo of a cat": [320, 1125, 539, 320, 2368],
-    "A photo of a cat.": [320, 1125, 539, 320, 2368, 269],
-    "Hello, World!!": [3306, 267, 1002, 748],
-    "it's 2021": [585, 568, 273, 271, 273, 272],
-    "don't can't I'LL": [847, 713, 753, 713, 328, 1342],
-    "café naïve": [15304, 1097, 35689, 563],
-    "ÉCOLE": [3459, 8166],
-    "你好": [47466, 254, 29290, 377],
-    "😀": [7334],
-    "snake_case_name": [8798, 318, 2068, 318, 1981],
-    "1234567": [272, 273, 274, 275, 276, 277, 278],
-    "": [],
-}
-
-
-@pytest.fixture(scope="module")
-def openai(tmp_path_factory: pytest.TempPathFactory, open_clip: ModuleType, transformers: ModuleType) -> Path:
-    """A folder with OpenAI's vocabulary, which open_clip carries, as transformers saves it."""
-    theirs = open_clip.tokenizer.SimpleTokenizer()
-    names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
-    vocabulary = {names.get(token, token): number for token, number in theirs.encoder.items()}
-    folder = tmp_path_factory.mktemp("openai")
-    transformers.CLIPTokenizer(vocab=vocabulary, merges=list(theirs.bpe_ranks)).save_pretrained(folder)
-    return folder
-
-
-def test_ids_of_openais_vocabulary(openai: Path, open_clip: ModuleType) -> None:
-    engine, special = read_tokenizer(openai)
-    assert (special.start_id, special.end_id) == (49406, 49407)
-    assert is_openai(engine)
-    tokenizer = make_tokenizer(engine, special, 77, special.end_id)
-    tokens = tokenizer(list(KNOWN))
-    reader = open_clip.tokenizer.SimpleTokenizer()
-    for row, (text, ids) in enumerate(KNOWN.items()):
-        found = tokens.ids[row, : int(tokens.lengths[row])].tolist()
-        assert found == [49406, *ids, 49407], text
-        assert reader(text)[0, : len(found)].tolist() == found, text
-    # Typed into a text, the end token is spelled out, as open_clip does; so no text ends early.
-    typed = tokenizer(["hello<|endoftext|>world"]).ids[0].tolist()
-    assert typed == [49406, 3306, 27, 347, 40786, 4160, 91, 285, 1002, 49407]
-
 
 def test_open_clip_takes_its_own_tokenizer_for_openais_vocabulary(
-    openai: Path, make_open_clip: Make, tokenizer: Tokenizer, tmp_path: Path
+    vocabularies: Path, make_open_clip: Make, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     assert not is_openai(tokenizer.engine)
     model, contract, small = load_folder(make_open_clip(VIT)[0])
     save_open_clip(tmp_path / "small", model, contract, small)
-    engine, special = read_tokenizer(openai)
+    engine, special = read_tokenizer(vocabularies / "new")
     large = make_tokenizer(engine, special, 16, 0)
     save_open_clip(tmp_path / "large", model, contract.model_copy(update={"text": large.spec}), large)
     told = {
@@ -79,7 +37,8 @@ def test_open_clip_takes_its_own_tokenizer_for_openais_vocabulary(
         for name in ("small", "large")
     }
     assert told["small"]["hf_tokenizer_name"] == "."
-    assert "hf_tokenizer_name" not in told["large"]
+    assert told["small"]["tokenizer_kwargs"] == {"clean": "lower"}
+    assert not {"hf_tokenizer_name", "tokenizer_kwargs"} & told["large"].keys()
     # Padding with id 0, which is "!", does not make "!" special.
     assert json.loads((tmp_path / "large" / "tokenizer_config.json").read_text())["pad_token"] == "<|endoftext|>"
 

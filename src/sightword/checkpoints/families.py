@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from sightword.checkpoints import native, open_clip, transformers_clip
 from sightword.checkpoints.contract import Contract
 from sightword.checkpoints.source import UNKNOWN, Source, read_licence, read_source
+from sightword.checkpoints.vocabulary import SOURCES
 from sightword.checkpoints.weights import read_json, shards
 from sightword.data.tokenizer import Tokenizer
 from sightword.errors import CheckpointError
@@ -117,7 +118,9 @@ def files_of(folder: Path, name: str, names: Collection[str]) -> list[str]:
     if weights is None:
         raise CheckpointError(f"{folder}: lacks the weights: one of {', '.join(family.weights)}")
     parts = shards(folder / weights) if weights.endswith(".json") else []
-    return [file for file in (family.config, *_BESIDE, weights, *parts) if file in names]
+    vocabulary = next((files for files in SOURCES if all(file in names for file in files)), ())
+    wanted = dict.fromkeys((family.config, *_BESIDE, *vocabulary, weights, *parts))
+    return [file for file in wanted if file in names]
 
 
 def _known() -> str:

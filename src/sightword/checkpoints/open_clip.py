@@ -5,9 +5,9 @@ Sources: model.py, factory.py and transform.py of open_clip 3.3; the settings th
 that those give them. Known are softmax CLIPs whose text tower is CLIP's and whose image tower is a Vision Transformer
 or a ModifiedResNet, in both layouts of names: the "CLIP" class (as OpenAI's files) and "CustomTextCLIP" (custom_text).
 
-Of two things open_clip does more than is done here: its own tokenizer mends mojibake and HTML entities before it
-splits a text (`tokenizer.json` does not), and pictures with a palette or with transparency are resized before they
-become RGB (here after).
+Texts are cleaned as there: mojibake, HTML entities and white space are mended. Where text_cfg names no tokenizer of the
+Hub (hf_tokenizer_name), they are also brought to lower case, and split as OpenAI's simple_tokenizer.py does. Done
+otherwise: pictures with a palette or with transparency are resized there before they become RGB, and here after.
 """
 
 from __future__ import annotations
@@ -22,14 +22,8 @@ from torch import Tensor
 from sightword.checkpoints.contract import Contract, check_contract
 from sightword.checkpoints.open_clip_names import names_of
 from sightword.checkpoints.renaming import to_ours, to_theirs
-from sightword.checkpoints.tokens import (
-    TOKENIZER,
-    is_largest,
-    is_openai,
-    make_tokenizer,
-    read_tokenizer,
-    write_tokenizer,
-)
+from sightword.checkpoints.tokens import is_largest, make_tokenizer, read_tokenizer, write_tokenizer
+from sightword.checkpoints.vocabulary import TOKENIZER, is_openai, split_as_openai
 from sightword.checkpoints.weights import (
     check_vocabulary,
     check_weights,
@@ -43,6 +37,7 @@ from sightword.checkpoints.weights import (
     write_safetensors,
 )
 from sightword.config import Config, Positive, PositiveFloat, parse
+from sightword.data.cleaning import Clean
 from sightword.data.images import ImageSpec
 from sightword.data.tokenizer import Tokenizer
 from sightword.errors import CheckpointError, RequestError
@@ -56,6 +51,12 @@ from sightword.towers.vit import ViTConfig
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 # In the order in which open_clip looks for them.
 FILES = (WEIGHTS, "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+_CLEANING: dict[str, Clean] = {"lower": "ftfy_lower", "whitespace": "ftfy", "canonicalize": "ftfy_canonical"}
+# What open_clip can do of each of ours: mending cannot be turned off there.
+_NEAREST: dict[Clean, str] = {ours: theirs for theirs, ours in _CLEANING.items()} | {
+    "lower": "lower",
+    "canonical": "canonicalize",
+}
 # Scalars that OpenAI's archives carry beside the weights.
 _DROPPED = frozenset({"input_resolution", "context_length", "vocab_size"})
 
@@ -108,6 +109,11 @@ class _Vision(_Block):
     timm_drop_path: float | None = None
 
 
+class _TokenizerKwargs(Config):
+    clean: Literal["lower", "whitespace", "canonicalize"] | None = None
+    strip_sep_token: Literal[False] = False
+
+
 class _Text(_Block):
     context_length: Annotated[int, Field(ge=3)] = 77
     vocab_size: Positive = 49_408
@@ -117,7 +123,7 @@ class _Text(_Block):
     mlp_ratio: PositiveFloat = 4.0
     hf_tokenizer_name: str | None = None
     tokenizer_mode: None = None
-    tokenizer_kwargs: dict[str, Any] | None = None
+    tokenizer_kwargs: _TokenizerKwargs | None = None
     embed_cls: Literal[False] = False
     pad_id: int = 0
     eos_id: int = 2
@@ -256,6 +262,9 @@ def write_open_clip(folder: Path, model: DualEncoder, contract: Contract, tokeni
     if not is_openai(tokenizer.engine):
         # Any name makes open_clip read the tokenizer of the folder itself (local-dir:) instead of its own.
         text_cfg["hf_tokenizer_name"] = "."
+    default = _default_cleaning(text_cfg.get("hf_tokenizer_name"))
+    if _NEAREST.get(spec.clean, default) != default:
+        text_cfg["tokenizer_kwargs"] = {"clean": _NEAREST[spec.clean]}
     settings = {
         "model_cfg": {
             "embed_dim": contract.architecture.embed_dim,
@@ -356,13 +365,22 @@ def _activation(quick_gelu: bool, block: _Block, path: Path) -> Activation:
     return "quick_gelu"
 
 
+def _default_cleaning(hf_tokenizer_name: Any) -> str:
+    return "whitespace" if hf_tokenizer_name else "lower"
+
+
 def _tokenizer(folder: Path, text: _Text) -> Tokenizer:
-    if text.tokenizer_kwargs:
-        raise CheckpointError(
-            f"{folder / CONFIG}: text_cfg.tokenizer_kwargs ({text.tokenizer_kwargs}) change a text in a way that is "
-            "not known here"
-        )
     engine, special = read_tokenizer(folder)
+    asked = text.tokenizer_kwargs.clean if text.tokenizer_kwargs else None
+    cleaning = _CLEANING[asked or _default_cleaning(text.hf_tokenizer_name)]
+    if not text.hf_tokenizer_name:
+        try:
+            split_as_openai(engine, lower=cleaning != "ftfy")
+        except ValueError as failure:
+            raise CheckpointError(
+                f"{folder}: without text_cfg.hf_tokenizer_name in {CONFIG}, open_clip splits texts as OpenAI's CLIP; "
+                f"this tokenizer cannot: {failure}"
+            ) from None
     if text.pool_type == "eos" and text.eos_id != special.end_id:
         raise CheckpointError(
             f"{folder}: text_cfg.eos_id is {text.eos_id} in {CONFIG}, but {special.end_token!r} has the id "
@@ -373,7 +391,7 @@ def _tokenizer(folder: Path, text: _Text) -> Tokenizer:
             f"{folder}: open_clip pools at the largest id of a text, and {special.end_token!r} ({special.end_id}) is "
             f"not the largest of {TOKENIZER}: they do not belong together"
         )
-    return make_tokenizer(engine, special, text.context_length, text.pad_id)
+    return make_tokenizer(engine, special, text.context_length, text.pad_id, cleaning)
 
 
 def _weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:

@@ -1,4 +1,4 @@
-"""The tokenizer of a repository folder: `tokenizer.json`, with the special tokens that the files beside it name.
+"""The tokenizer of a repository folder, with the special tokens that its files name.
 
 CLIP (arXiv 2103.00020) frames a text with a start and an end token and pools at the end token. Where a library looks
 for the largest id instead of for the end token itself, the two are the same only if no token has a larger id; that is
@@ -13,15 +13,15 @@ from pathlib import Path
 from tokenizers import Tokenizer as Engine
 from tokenizers import processors
 
+from sightword.checkpoints.vocabulary import TOKENIZER, find_engine
 from sightword.checkpoints.weights import read_json, write_json
-from sightword.data.tokenizer import END, START, TextSpec, Tokenizer, read_engine
+from sightword.data.cleaning import Clean
+from sightword.data.tokenizer import END, START, TextSpec, Tokenizer
 from sightword.errors import CheckpointError
 
-TOKENIZER, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+SETTINGS = "tokenizer_config.json"
 # Where a repository names its special tokens, the first that does being right.
 _NAMES = (SETTINGS, "special_tokens_map.json")
-# Of OpenAI's vocabulary (simple_tokenizer.py in openai/CLIP): enough entries to tell it from any other.
-_OPENAI = {"!": 0, "!</w>": 256, "in": 512, "th": 513, "an": 514, "jekyll</w>": 49405, START: 49406, END: 49407}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +72,7 @@ def is_largest(engine: Engine, token_id: int) -> bool:
 
 
 def read_tokenizer(folder: Path) -> tuple[Engine, Special]:
-    path = folder / TOKENIZER
-    if not path.is_file():
-        raise CheckpointError(
-            f"{folder}: lacks {TOKENIZER}; a vocabulary in other files (vocab.json, merges.txt) is not read: "
-            "save the tokenizer once with transformers' AutoTokenizer"
-        )
-    engine = read_engine(path)
+    engine = find_engine(folder)
     return engine, read_special(folder, engine)
 
 
@@ -123,14 +117,7 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
     )
 
 
-def is_openai(engine: Engine) -> bool:
-    """Whether the vocabulary is that of OpenAI's CLIP, which open_clip carries itself."""
-    return engine.get_vocab_size(with_added_tokens=True) == 49_408 and all(
-        engine.token_to_id(token) == number for token, number in _OPENAI.items()
-    )
-
-
-def make_tokenizer(engine: Engine, special: Special, context: int, pad_id: int) -> Tokenizer:
+def make_tokenizer(engine: Engine, special: Special, context: int, pad_id: int, clean: Clean = "none") -> Tokenizer:
     spec = TextSpec(
         context=context,
         start_token=special.start_token,
@@ -138,5 +125,6 @@ def make_tokenizer(engine: Engine, special: Special, context: int, pad_id: int) 
         start_id=special.start_id,
         end_id=special.end_id,
         pad_id=pad_id,
+        clean=clean,
     )
     return Tokenizer(engine, spec)

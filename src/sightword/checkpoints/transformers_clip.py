@@ -20,7 +20,8 @@ from pydantic import ConfigDict, Field
 
 from sightword.checkpoints.contract import Contract, check_contract
 from sightword.checkpoints.renaming import Rename, both, to_ours, to_theirs
-from sightword.checkpoints.tokens import TOKENIZER, is_largest, make_tokenizer, read_tokenizer, write_tokenizer
+from sightword.checkpoints.tokens import is_largest, make_tokenizer, read_tokenizer, write_tokenizer
+from sightword.checkpoints.vocabulary import TOKENIZER
 from sightword.checkpoints.weights import (
     check_vocabulary,
     check_weights,

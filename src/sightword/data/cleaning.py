@@ -42,6 +42,9 @@ def mend(text: str) -> str:
 
 
 def _one_space(text: str) -> str:
+    # In a printable text, the only white space is " ".
+    if text.isprintable() and "  " not in text and text.strip() == text:
+        return text
     return " ".join(text.split())
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from tokenizers import Tokenizer as Engine
@@ -14,6 +16,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from sightword.config import Config
 from sightword.data.cleaning import Clean, clean
 from sightword.data.pairs import Tokens
+from sightword.data.words import Words, encode_texts, splits_at_spaces
 from sightword.errors import CheckpointError, RequestError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -62,6 +65,7 @@ class Tokenizer:
         engine.no_truncation()
         # Otherwise a text that holds "<|endoftext|>" would end there.
         engine.encode_special_tokens = True
+        self._encode = Words(engine) if splits_at_spaces(engine) else partial(encode_texts, engine)
 
     @classmethod
     def read(cls, path: Path, spec: TextSpec) -> Tokenizer:
@@ -85,23 +89,25 @@ class Tokenizer:
         A text that does not fit the context raises RequestError, or is cut with its end token kept (`truncate`).
         """
         spec = self.spec
-        before = [] if spec.start_id is None else [spec.start_id]
-        room = spec.context - len(before) - 1
-        rows: list[list[int]] = []
-        whole = [*map(_whole, clean(texts, spec.clean))]
-        for text, encoding in zip(texts, self.engine.encode_batch_fast(whole, add_special_tokens=False), strict=True):
-            ids = encoding.ids
-            if len(ids) > room:
-                if not truncate:
-                    raise RequestError(
-                        f"{_shorten(text)!r} has {len(ids)} tokens; the model reads at most {room}: shorten it"
-                    )
-                ids = ids[:room]
-            rows.append([*before, *ids, spec.end_id])
-        lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
-        width = spec.context if spec.pad_to_context else max(map(len, rows), default=0)
-        padded = [row + [spec.pad_id] * (width - len(row)) for row in rows]
-        return Tokens(torch.tensor(padded, dtype=torch.int64).reshape(len(rows), width), lengths)
+        before = 0 if spec.start_id is None else 1
+        room = spec.context - before - 1
+        ids, counts = self._encode(clean(texts, spec.clean))
+        if not truncate and (counts > room).any():
+            first = int((counts > room).argmax())
+            raise RequestError(
+                f"{_shorten(texts[first])!r} has {counts[first]} tokens; the model reads at most {room}: shorten it"
+            )
+        kept = np.minimum(counts, room)
+        lengths = kept + before + 1
+        width = spec.context if spec.pad_to_context else int(lengths.max(initial=0))
+        rows = np.full((len(texts), width), spec.pad_id, np.int64)
+        if spec.start_id is not None and len(texts):
+            rows[:, 0] = spec.start_id
+        text = np.repeat(np.arange(len(texts)), kept)
+        place = np.arange(len(text)) - np.repeat(kept.cumsum() - kept, kept)
+        rows[text, before + place] = ids[(counts.cumsum() - counts)[text] + place]
+        rows[np.arange(len(texts)), lengths - 1] = spec.end_id
+        return Tokens(torch.from_numpy(rows), torch.from_numpy(lengths))
 
 
 def read_engine(path: Path) -> Engine:
@@ -138,11 +144,6 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> Toke
     assert end_id is not None
     spec = TextSpec(context=context, start_token=START, end_token=END, start_id=start_id, end_id=end_id, pad_id=end_id)
     return Tokenizer(engine, spec)
-
-
-def _whole(text: str) -> str:
-    # Lone surrogates, as in file names that are not UTF-8, cannot be encoded.
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _shorten(text: str, limit: int = 60) -> str:
