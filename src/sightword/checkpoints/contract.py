@@ -16,7 +16,7 @@ from sightword.config import Config, parse
 from sightword.data.images import ImageSpec
 from sightword.data.tokenizer import TextSpec
 from sightword.errors import CheckpointError
-from sightword.towers.dual import DualEncoderConfig
+from sightword.towers.configs import DualEncoderConfig
 
 FORMAT: Literal["sightword/1"] = "sightword/1"
 

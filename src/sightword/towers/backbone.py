@@ -8,16 +8,16 @@ backbone is an encoder of the BERT family.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sightword.config import Config, Positive
 from sightword.data.pairs import Tokens
 from sightword.errors import RequestError
-from sightword.towers.bert import Bert, BertConfig
+from sightword.towers.bert import Bert
+from sightword.towers.configs import BackboneConfig as BackboneConfig
+from sightword.towers.configs import TextEncoderConfig as TextEncoderConfig
 from sightword.towers.efficientnet import EfficientNetLite
 from sightword.towers.tower import TextTower, Tower
 
@@ -38,27 +38,6 @@ def register_backbone(name: str, build: Callable[[], nn.Module]) -> None:
     (its parts from input to output) it can be locked in part.
     """
     _BACKBONES[name] = build
-
-
-class BackboneConfig(Config):
-    """name: a registered backbone. image_size: of its input, in pixels."""
-
-    kind: Literal["backbone"] = "backbone"
-    name: str
-    image_size: Positive
-
-
-class TextEncoderConfig(Config):
-    """encoder: the backbone. context: the most tokens of a text."""
-
-    kind: Literal["encoder"] = "encoder"
-    encoder: BertConfig
-    context: Positive
-
-    @property
-    def trims(self) -> bool:
-        """Its attention is masked: padding makes no difference."""
-        return True
 
 
 class ImageBackbone(Tower):

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from sightword.config import Config, Positive
 from sightword.data.pairs import Tokens
 from sightword.errors import CheckpointError
+from sightword.towers.configs import BertConfig as BertConfig
 from sightword.towers.layers import MLP, Activation, Attention
 
 _ACTIVATIONS: dict[str, Activation] = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}
@@ -33,22 +33,6 @@ _KEYS = (
     "hidden_act",
     "layer_norm_eps",
 )
-
-
-class BertConfig(Config):
-    """position_offset: the row of the position table that the first token takes."""
-
-    vocabulary: Positive
-    positions: Positive
-    segments: Positive
-    width: Positive
-    layers: Positive
-    heads: Positive
-    mlp_width: Positive
-    activation: Activation
-    eps: float
-    position_offset: int = 0
-    pooling: Literal["mean", "first"] = "mean"
 
 
 class PostNormBlock(nn.Module):

@@ -7,34 +7,22 @@ Shapes: B batch, D joint space.
 from __future__ import annotations
 
 import math
-from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
-from sightword.config import Config, Positive
 from sightword.data.pairs import Tokens
 from sightword.towers.backbone import BackboneConfig, ImageBackbone, TextEncoder, TextEncoderConfig
+from sightword.towers.configs import DualEncoderConfig as DualEncoderConfig
+from sightword.towers.configs import ImageConfig as ImageConfig
+from sightword.towers.configs import TextTowerConfig as TextTowerConfig
 from sightword.towers.resnet import ResNet, ResNetConfig
 from sightword.towers.text import TextConfig, TextTransformer
 from sightword.towers.tower import TextTower, Tower
 from sightword.towers.vit import ViT, ViTConfig
 
-ImageConfig = Annotated[ViTConfig | ResNetConfig | BackboneConfig, Field(discriminator="kind")]
-TextTowerConfig = Annotated[TextConfig | TextEncoderConfig, Field(discriminator="kind")]
-
 MAX_SCALE = 100.0
-
-
-class DualEncoderConfig(Config):
-    """bias: of a sigmoid model, whose logits are scale * cosine + bias."""
-
-    embed_dim: Positive
-    image: ImageConfig
-    text: TextTowerConfig
-    bias: bool = False
 
 
 class DualEncoder(nn.Module):

@@ -5,16 +5,13 @@ Shapes: B batch, L sequence length, W width, H heads.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Activation: TypeAlias = Literal["quick_gelu", "gelu", "gelu_tanh"]
-NORM_EPS = 1e-5  # of every LayerNorm of OpenAI's CLIP
-# From a tower's width to the joint space: a matrix, a matrix and a bias, or nothing (the tower is as wide as that).
-Projection: TypeAlias = Literal["linear", "bias", "none"]
+from sightword.towers.configs import NORM_EPS as NORM_EPS
+from sightword.towers.configs import Activation as Activation
+from sightword.towers.configs import Projection as Projection
 
 
 class QuickGELU(nn.Module):

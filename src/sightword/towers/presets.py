@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from sightword.errors import RequestError
-from sightword.towers.dual import DualEncoderConfig
-from sightword.towers.resnet import ResNetConfig
-from sightword.towers.text import TextConfig
-from sightword.towers.vit import ViTConfig
+from sightword.towers.configs import DualEncoderConfig, ResNetConfig, TextConfig, ViTConfig
 
 _VOCABULARY, _CONTEXT = 49_408, 77
 

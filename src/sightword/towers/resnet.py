@@ -7,26 +7,14 @@ first), W channels, D joint space.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sightword.config import Config, Positive
+from sightword.towers.configs import ResNetConfig as ResNetConfig
 from sightword.towers.tower import Tower
 
 _EXPANSION = 4
-
-
-class ResNetConfig(Config):
-    """width: channels of the stem; the last stage has 32 times as many. heads: of the attention pool."""
-
-    kind: Literal["resnet"] = "resnet"
-    image_size: Positive
-    blocks: tuple[Positive, Positive, Positive, Positive]
-    width: Positive
-    heads: Positive
 
 
 def _conv(inside: int, outside: int, kernel: int, stride: int = 1) -> nn.Conv2d:

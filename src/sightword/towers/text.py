@@ -6,39 +6,13 @@ Shapes: B batch, L tokens, W width, D joint space.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
-from sightword.config import Config, Positive, PositiveFloat
 from sightword.data.pairs import Tokens
-from sightword.towers.layers import NORM_EPS, Activation, Block, Projection, projection
+from sightword.towers.configs import TextConfig as TextConfig
+from sightword.towers.layers import Block, projection
 from sightword.towers.tower import TextTower
-
-
-class TextConfig(Config):
-    """vocabulary: rows of the token table. context: rows of the position table. mlp_ratio: the MLP has
-    int(width * mlp_ratio) hidden units. eps: of every LayerNorm. causal: a token sees only those before it; otherwise
-    all, the padding too. pool: at the token that ends the text, or at the last position of the context."""
-
-    kind: Literal["transformer"] = "transformer"
-    vocabulary: Positive
-    context: Positive
-    width: Positive
-    layers: Positive
-    heads: Positive
-    mlp_ratio: PositiveFloat = 4.0
-    activation: Activation = "quick_gelu"
-    eps: PositiveFloat = NORM_EPS
-    causal: bool = True
-    pool: Literal["end", "last"] = "end"
-    projection: Projection = "linear"
-
-    @property
-    def trims(self) -> bool:
-        """Whether the padding makes no difference: later tokens do not reach earlier ones, and none of it is pooled."""
-        return self.causal and self.pool == "end"
 
 
 class TextTransformer(TextTower):

@@ -8,37 +8,13 @@ where there is one), W width, D joint space.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
-from sightword.config import Config, Positive, PositiveFloat
-from sightword.towers.layers import NORM_EPS, Activation, Block, Projection, projection
+from sightword.towers.configs import ViTConfig as ViTConfig
+from sightword.towers.layers import Block, projection
 from sightword.towers.pooling import ProbePool
 from sightword.towers.tower import Tower
-
-
-class ViTConfig(Config):
-    """patch: of a size that does not divide image_size, the rest at the right and at the bottom is not seen. mlp_ratio:
-    the MLP has int(width * mlp_ratio) hidden units. eps: of every LayerNorm. norm_in: the extra norm before the first
-    block. pool: the normed tokens become one by taking the class token, by the average of the patches, or by attention
-    with a learned probe over all."""
-
-    kind: Literal["vit"] = "vit"
-    image_size: Positive
-    patch: Positive
-    width: Positive
-    layers: Positive
-    heads: Positive
-    mlp_ratio: PositiveFloat = 4.0
-    activation: Activation = "quick_gelu"
-    eps: PositiveFloat = NORM_EPS
-    class_token: bool = True
-    norm_in: bool = True
-    patch_bias: bool = False
-    pool: Literal["class", "average", "attention"] = "class"
-    projection: Projection = "linear"
 
 
 class ViT(Tower):

@@ -1,0 +1,123 @@
+"""What a tower is built from, in numbers: the configurations of all of them, and of the dual encoder.
+
+Apart from the towers, because a contract holds them where no torch is needed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+
+from sightword.config import Config, Positive, PositiveFloat
+
+Activation: TypeAlias = Literal["quick_gelu", "gelu", "gelu_tanh"]
+NORM_EPS = 1e-5  # of every LayerNorm of OpenAI's CLIP
+# From a tower's width to the joint space: a matrix, a matrix and a bias, or nothing (the tower is as wide as that).
+Projection: TypeAlias = Literal["linear", "bias", "none"]
+
+
+class ViTConfig(Config):
+    """patch: of a size that does not divide image_size, the rest at the right and at the bottom is not seen. mlp_ratio:
+    the MLP has int(width * mlp_ratio) hidden units. eps: of every LayerNorm. norm_in: the extra norm before the first
+    block. pool: the normed tokens become one by taking the class token, by the average of the patches, or by attention
+    with a learned probe over all."""
+
+    kind: Literal["vit"] = "vit"
+    image_size: Positive
+    patch: Positive
+    width: Positive
+    layers: Positive
+    heads: Positive
+    mlp_ratio: PositiveFloat = 4.0
+    activation: Activation = "quick_gelu"
+    eps: PositiveFloat = NORM_EPS
+    class_token: bool = True
+    norm_in: bool = True
+    patch_bias: bool = False
+    pool: Literal["class", "average", "attention"] = "class"
+    projection: Projection = "linear"
+
+
+class ResNetConfig(Config):
+    """width: channels of the stem; the last stage has 32 times as many. heads: of the attention pool."""
+
+    kind: Literal["resnet"] = "resnet"
+    image_size: Positive
+    blocks: tuple[Positive, Positive, Positive, Positive]
+    width: Positive
+    heads: Positive
+
+
+class BackboneConfig(Config):
+    """name: a registered backbone. image_size: of its input, in pixels."""
+
+    kind: Literal["backbone"] = "backbone"
+    name: str
+    image_size: Positive
+
+
+class TextConfig(Config):
+    """vocabulary: rows of the token table. context: rows of the position table. mlp_ratio: the MLP has
+    int(width * mlp_ratio) hidden units. eps: of every LayerNorm. causal: a token sees only those before it; otherwise
+    all, the padding too. pool: at the token that ends the text, or at the last position of the context."""
+
+    kind: Literal["transformer"] = "transformer"
+    vocabulary: Positive
+    context: Positive
+    width: Positive
+    layers: Positive
+    heads: Positive
+    mlp_ratio: PositiveFloat = 4.0
+    activation: Activation = "quick_gelu"
+    eps: PositiveFloat = NORM_EPS
+    causal: bool = True
+    pool: Literal["end", "last"] = "end"
+    projection: Projection = "linear"
+
+    @property
+    def trims(self) -> bool:
+        """Whether the padding makes no difference: later tokens do not reach earlier ones, and none of it is pooled."""
+        return self.causal and self.pool == "end"
+
+
+class BertConfig(Config):
+    """position_offset: the row of the position table that the first token takes."""
+
+    vocabulary: Positive
+    positions: Positive
+    segments: Positive
+    width: Positive
+    layers: Positive
+    heads: Positive
+    mlp_width: Positive
+    activation: Activation
+    eps: float
+    position_offset: int = 0
+    pooling: Literal["mean", "first"] = "mean"
+
+
+class TextEncoderConfig(Config):
+    """encoder: the backbone. context: the most tokens of a text."""
+
+    kind: Literal["encoder"] = "encoder"
+    encoder: BertConfig
+    context: Positive
+
+    @property
+    def trims(self) -> bool:
+        """Its attention is masked: padding makes no difference."""
+        return True
+
+
+ImageConfig = Annotated[ViTConfig | ResNetConfig | BackboneConfig, Field(discriminator="kind")]
+TextTowerConfig = Annotated[TextConfig | TextEncoderConfig, Field(discriminator="kind")]
+
+
+class DualEncoderConfig(Config):
+    """bias: of a sigmoid model, whose logits are scale * cosine + bias."""
+
+    embed_dim: Positive
+    image: ImageConfig
+    text: TextTowerConfig
+    bias: bool = False
