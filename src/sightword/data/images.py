@@ -5,16 +5,17 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
-from torch import Tensor
 
 from sightword.config import Config, Positive
 from sightword.errors import ImageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # A path, the bytes of a file, a PIL image, or an array: uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4].
 ImageLike: TypeAlias = "str | Path | bytes | Image.Image | np.ndarray[Any, Any]"
@@ -82,6 +83,8 @@ class ImageSpec(Config):
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 [B, 3, H, W] to float32, zero mean and unit deviation by the contract's figures."""
+        import torch
+
         mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
         return (images.float() / 255 - mean) / std

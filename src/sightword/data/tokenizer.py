@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from tokenizers import Tokenizer as Engine
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
@@ -88,6 +88,13 @@ class Tokenizer:
 
         A text that does not fit the context raises RequestError, or is cut with its end token kept (`truncate`).
         """
+        from torch import from_numpy
+
+        ids, lengths = self.encode(texts, truncate)
+        return Tokens(from_numpy(ids), from_numpy(lengths))
+
+    def encode(self, texts: Sequence[str], truncate: bool = False) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The ids [B, L] and lengths [B] of the same, where there is no torch."""
         spec = self.spec
         before = 0 if spec.start_id is None else 1
         room = spec.context - before - 1
@@ -107,7 +114,7 @@ class Tokenizer:
         place = np.arange(len(text)) - np.repeat(kept.cumsum() - kept, kept)
         rows[text, before + place] = ids[(counts.cumsum() - counts)[text] + place]
         rows[np.arange(len(texts)), lengths - 1] = spec.end_id
-        return Tokens(torch.from_numpy(rows), torch.from_numpy(lengths))
+        return rows, lengths
 
 
 def read_engine(path: Path) -> Engine:
