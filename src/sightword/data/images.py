@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 
 from sightword.config import Config, Positive
@@ -50,33 +52,46 @@ class ImageSpec(Config):
         return np.asarray(self.fit(picture))
 
     def fit(self, picture: Image.Image) -> Image.Image:
-        """Resize and crop or pad. The long side is truncated, as torchvision and transformers do."""
+        """Resize and crop or pad."""
         n, (width, height) = self.size, picture.size
         filter_ = _FILTERS[self.interpolation]
-        if self.resize == "squash":
-            return picture if (width, height) == (n, n) else picture.resize((n, n), filter_)
-        short, long = min(width, height), max(width, height)
+        scaled = self.scaled(width, height)
+        if self.resize == "shortest" and is_strip(width, height) and min(width, height) != n:
+            # A strip of 1 x 100,000 pixels would grow to gigabytes when its short side is brought to n: only what the
+            # crop keeps is computed.
+            short, long, whole = min(width, height), max(width, height), max(scaled)
+            offset = self._offset(whole - n)
+            start, stop = offset * long / whole, (offset + n) * long / whole
+            box = (0, start, short, stop) if width <= height else (start, 0, stop, short)
+            return picture.resize((n, n), filter_, box=box)
+        return self.window(picture if scaled == picture.size else picture.resize(scaled, filter_))
+
+    def window(self, scaled: Image.Image) -> Image.Image:
+        """The middle of a scaled picture, or the picture on its ground."""
+        n, (width, height) = self.size, scaled.size
+        if (width, height) == (n, n):
+            return scaled
         if self.resize == "longest":
-            # Here the other side is rounded (open_clip's `longest`), and the odd pixel of the padding goes last.
-            inner = max(1, round(width / (long / n))), max(1, round(height / (long / n)))
             ground = Image.new("RGB", (n, n), (self.fill,) * 3)
-            ground.paste(picture.resize(inner, filter_), ((n - inner[0]) // 2, (n - inner[1]) // 2))
+            # The odd pixel of the padding goes last.
+            ground.paste(scaled, ((n - width) // 2, (n - height) // 2))
             return ground
-        if short != n:
-            scaled = int(n * long / short)
-            if long > 64 * short:
-                # A strip of 1 x 100,000 pixels would grow to gigabytes when its short side is brought to n: only what
-                # the crop keeps is computed.
-                offset = self._offset(scaled - n)
-                start, stop = offset * long / scaled, (offset + n) * long / scaled
-                box = (0, start, width, stop) if width <= height else (start, 0, stop, height)
-                return picture.resize((n, n), filter_, box=box)
-            size = (n, scaled) if width <= height else (scaled, n)
-            picture = picture.resize(size, filter_)
-        if picture.size == (n, n):
-            return picture
-        left, top = self._offset(picture.width - n), self._offset(picture.height - n)
-        return picture.crop((left, top, left + n, top + n))
+        left, top = self._offset(width - n), self._offset(height - n)
+        return scaled.crop((left, top, left + n, top + n))
+
+    def scaled(self, width: int, height: int) -> tuple[int, int]:
+        """The size that a picture is brought to before it is cropped or padded."""
+        n, short, long = self.size, min(width, height), max(width, height)
+        if self.resize == "squash":
+            return n, n
+        if self.resize == "longest":
+            # The other side is rounded (open_clip's `longest`).
+            return max(1, round(width / (long / n))), max(1, round(height / (long / n)))
+        if short == n:
+            return width, height
+        # The long side is truncated, as torchvision and transformers do.
+        truncated = int(n * long / short)
+        return (n, truncated) if width <= height else (truncated, n)
 
     def _offset(self, spare: int) -> int:
         return spare // 2 if self.offset == "floor" else round(spare / 2)
@@ -88,6 +103,11 @@ class ImageSpec(Config):
         mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
         return (images.float() / 255 - mean) / std
+
+
+def is_strip(width: int, height: int) -> bool:
+    """Whether the short side is so much shorter that only a small part of the picture is left by a square crop."""
+    return max(width, height) > 64 * min(width, height)
 
 
 def describe(image: ImageLike) -> str:
@@ -111,21 +131,56 @@ def open_image(image: ImageLike, orient: bool = True) -> Image.Image:
     stays on. Raises ImageError for whatever cannot be read.
     """
     name = describe(image)
-    try:
+    with _readable(image, name):
         if isinstance(image, np.ndarray):
             return _from_array(image, name)
-        if isinstance(image, Image.Image):
-            picture = image
-        else:
-            if not isinstance(image, str | Path | bytes):
-                raise ImageError(name, "an image is a path, bytes, a PIL image or a numpy array")
-            if isinstance(image, str | Path) and Path(image).is_dir():
-                raise ImageError(name, "is a folder, not an image file")
-            picture = Image.open(io.BytesIO(image) if isinstance(image, bytes) else image)
-        with warnings.catch_warnings():
-            # Pillow warns about palettes with byte transparency and then does the right thing below.
-            warnings.filterwarnings("ignore", message="Palette images with Transparency")
-            return _to_rgb(picture, orient)
+        picture = _opened(image, name)
+        return _to_rgb(ImageOps.exif_transpose(picture) if orient else picture)
+
+
+class Reduced(NamedTuple):
+    """picture: RGB or RGBA, as its file has it: not turned. size: before it was reduced. orientation: by EXIF."""
+
+    picture: Image.Image
+    size: tuple[int, int]
+    orientation: int
+
+
+def open_reduced(image: ImageLike, wanted: Callable[[tuple[int, int], int], tuple[int, int]]) -> Reduced:
+    """As `open_image`, with less work. wanted: from size and orientation to the smallest size that is enough. The file
+    of a JPEG is decoded at 1/2, 1/4 or 1/8 of its size (rounded up) where that is no less."""
+    name = describe(image)
+    with _readable(image, name):
+        if isinstance(image, np.ndarray):
+            picture = _from_array(image, name)
+            return Reduced(picture, picture.size, 1)
+        picture = _opened(image, name)
+        size, orientation = picture.size, picture.getexif().get(ExifTags.Base.Orientation)
+        if orientation not in range(1, 9):  # absent, or nonsense
+            orientation = 1
+        if picture is not image:  # which is its owner's, and stays as it is
+            picture.draft(None, wanted(size, orientation))
+        picture.load()
+        plain = picture.mode == "RGB" and not _transparent(picture)
+        return Reduced(picture if plain else _to_rgb(picture), size, orientation)
+
+
+def _opened(image: ImageLike, name: str) -> Image.Image:
+    """A PIL image, of which only the header need be read."""
+    if isinstance(image, Image.Image):
+        return image
+    if not isinstance(image, str | Path | bytes):
+        raise ImageError(name, "an image is a path, bytes, a PIL image or a numpy array")
+    if isinstance(image, str | Path) and Path(image).is_dir():
+        raise ImageError(name, "is a folder, not an image file")
+    return Image.open(io.BytesIO(image) if isinstance(image, bytes) else image)
+
+
+@contextmanager
+def _readable(image: ImageLike, name: str) -> Generator[None, None, None]:
+    """What Pillow raises, as an ImageError that says what is wrong."""
+    try:
+        yield
     except ImageError:
         raise
     except FileNotFoundError:
@@ -144,14 +199,17 @@ def open_image(image: ImageLike, orient: bool = True) -> Image.Image:
         raise ImageError(name, f"the image is damaged or cut short ({failure})") from None
 
 
-def _to_rgb(picture: Image.Image, orient: bool) -> Image.Image:
-    if orient:
-        picture = ImageOps.exif_transpose(picture)
+def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         return _from_deep_grey(np.asarray(picture))
-    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
-        return picture.convert("RGBA")
-    return picture.convert("RGB")
+    with warnings.catch_warnings():
+        # Pillow warns about palettes with byte transparency and then does the right thing.
+        warnings.filterwarnings("ignore", message="Palette images with Transparency")
+        return picture.convert("RGBA" if _transparent(picture) else "RGB")
+
+
+def _transparent(picture: Image.Image) -> bool:
+    return picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
 
 
 def _from_deep_grey(values: np.ndarray[Any, Any]) -> Image.Image:
