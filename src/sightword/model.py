@@ -11,7 +11,8 @@ import torch
 from sightword.checkpoints.families import find_family, load_folder
 from sightword.checkpoints.hub import locate
 from sightword.checkpoints.native import save_checkpoint
-from sightword.embedding.embedder import Embedder, Precision
+from sightword.embedding import Precision
+from sightword.embedding.embedder import Decode, Embedder
 from sightword.errors import RequestError
 from sightword.labels.classifier import Classifier
 from sightword.labels.prompts import PLAIN
@@ -42,15 +43,22 @@ class Model(Embedder):
             return push(Path(temporary) / "model", name, private, revision, results)
 
 
-def load(name: str | Path, device: str = "auto", precision: Precision = "auto", revision: str | None = None) -> Model:
+def load(
+    name: str | Path,
+    device: str = "auto",
+    precision: Precision = "fp32",
+    revision: str | None = None,
+    decode: Decode = "fast",
+) -> Model:
     """Load a checkpoint of any known family: Sightword's own, open_clip's, transformers' CLIPModel.
 
     name: a folder, or a repository of the Hub (`org/name`, `org/name@revision`), of which the files that are needed are
     downloaded once. A `Path` is always a folder. revision: a branch, a tag or a commit of the repository.
+    device, precision, decode: as in `Embedder`.
     Raises CheckpointError where it cannot be used as it is.
     """
     model, contract, tokenizer = load_folder(*locate(name, revision))
-    return Model(model, contract, tokenizer, device=device, precision=precision)
+    return Model(model, contract, tokenizer, device=device, precision=precision, decode=decode)
 
 
 def push(

@@ -21,7 +21,7 @@ def classify(
     ] = None,
     top: Annotated[int, Parameter(help="How many labels to show for each picture.")] = 3,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
     json: Json = None,
 ) -> int:
     """Say which of the given labels fits each picture best.
@@ -44,7 +44,7 @@ def classify(
         found = classify_files(classifier, files, top, progress)
     for skip in found.skipped:
         errors.print(f"sightword: {skip.key}: {skip.reason}", soft_wrap=True, markup=False)
-    write_json(json, found.to_json())
+    write_json(json, found.to_json() | {"precision": classifier.embedder.precision})
     if found.files:
         best = [("label" if i == 0 else f"{i + 1}.", False) for i in range(min(top, len(wanted)))]
         rows = [

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
+from sightword import embedding
+
 Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, …; auto takes a GPU where there is one.")]
 Precision = Annotated[
-    Literal["auto", "fp32", "bf16"], Parameter(help="Of the towers; auto is bf16 on a GPU that has it, else fp32.")
+    embedding.Precision,
+    Parameter(help="Of the weights; auto measures whether half precision is faster here. fp16 is for GPUs."),
 ]
 Checkpoint = Annotated[str, Parameter(help="A checkpoint folder, or a repository of the Hub: org/name[@revision].")]
 Json = Annotated[Path | None, Parameter(help="Write the result there as JSON.")]

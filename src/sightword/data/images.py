@@ -155,9 +155,8 @@ def open_reduced(image: ImageLike, wanted: Callable[[tuple[int, int], int], tupl
             picture = _from_array(image, name)
             return Reduced(picture, picture.size, 1)
         picture = _opened(image, name)
-        size, orientation = picture.size, picture.getexif().get(ExifTags.Base.Orientation)
-        if orientation not in range(1, 9):  # absent, or nonsense
-            orientation = 1
+        size, told = picture.size, picture.getexif().get(ExifTags.Base.Orientation)
+        orientation: int = told if isinstance(told, int) and 1 <= told <= 8 else 1
         if picture is not image:  # which is its owner's, and stays as it is
             picture.draft(None, wanted(size, orientation))
         picture.load()

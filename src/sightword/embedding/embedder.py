@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -12,16 +13,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sightword.checkpoints.contract import Contract
+from sightword.data.fast_images import prepare_fast
 from sightword.data.images import ImageLike
 from sightword.data.pairs import Tokens
 from sightword.data.tokenizer import Tokenizer
+from sightword.embedding import Precision
 from sightword.embedding.images import read_batches
+from sightword.embedding.precision import DTYPES, Chosen, choose, convert
 from sightword.errors import ImageError, RequestError
 from sightword.towers.dual import DualEncoder
 
-Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
+Decode: TypeAlias = Literal["fast", "exact"]
 Vectors: TypeAlias = NDArray[np.float32]
 
+_AHEAD = 2  # batches of pictures that are read while the model has one
 _WINDOW = 8192  # texts held as tokens at a time
 
 
@@ -35,10 +40,14 @@ class ImageBatch(NamedTuple):
 
 
 class Embedder:
-    """Owns batching, decoding threads, device and precision.
+    """Owns batching, decoding threads, device and precision. Vectors are always float32.
 
-    device: `auto` takes a GPU where there is one. precision: of the towers' matrix products; `auto` is bf16 on a GPU
-    that has it and fp32 elsewhere. Vectors are always float32.
+    The model is taken over: its weights are moved and converted in place.
+
+    device: `auto` takes a GPU where there is one. precision: of the weights and of all that is computed with them;
+    `auto` measures whether half of the bits are faster here, and the attribute says what was chosen. decode: `fast`
+    reads a large JPEG at a part of its size, and gives nearly the pixels that the contract describes; `exact` gives
+    these.
     """
 
     def __init__(
@@ -47,13 +56,16 @@ class Embedder:
         contract: Contract,
         tokenizer: Tokenizer,
         device: str = "auto",
-        precision: Precision = "auto",
+        precision: Precision = "fp32",
+        decode: Decode = "fast",
     ) -> None:
         self.device = find_device(device)
-        self.model = model.to(self.device).eval()
         self.contract = contract
         self.tokenizer = tokenizer
-        self.half = use_bf16(precision, self.device)
+        self.decode: Decode = decode
+        self.model = model.to(self.device).eval()
+        self.precision: Chosen = choose(precision, self.model, self.device)
+        convert(self.model, self.precision)
 
     @property
     def scale(self) -> float:
@@ -78,7 +90,7 @@ class Embedder:
                 lengths = tokens.lengths[chosen]
                 width = tokens.ids.shape[1] if self.tokenizer.spec.pad_to_context else int(lengths.max())
                 batch = Tokens(tokens.ids[chosen, :width], lengths).to(self.device)
-                with torch.inference_mode(), self._autocast():
+                with torch.inference_mode():
                     vectors[start + chosen.numpy()] = self.model.encode_text(batch).cpu().numpy()
         return vectors
 
@@ -118,16 +130,17 @@ class Embedder:
         return self._iter_images(images, batch_size)
 
     def _iter_images(self, images: Iterable[ImageLike], batch_size: int) -> Generator[ImageBatch, None, None]:
-        for batch in read_batches(images, self.contract.image, batch_size):
+        spec, on_gpu = self.contract.image, self.device.type == "cuda"
+        prepare = spec.prepare if self.decode == "exact" else partial(prepare_fast, spec)
+        for batch in read_batches(images, prepare, spec.size, batch_size, _AHEAD, pinned=on_gpu):
             vectors = np.empty((0, self.dim), dtype=np.float32)
             if batch.positions:
-                pixels = torch.from_numpy(batch.pixels).to(self.device).permute(0, 3, 1, 2)
-                with torch.inference_mode(), self._autocast():
-                    vectors = self.model.encode_image(self.contract.image.normalise(pixels)).cpu().numpy()
+                with torch.inference_mode():
+                    # Channels stay last, as decoded: what convolutions are fastest on.
+                    pixels = batch.pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+                    normalised = spec.normalise(pixels).to(DTYPES[self.precision])
+                    vectors = self.model.encode_image(normalised).cpu().numpy()
             yield ImageBatch(batch.positions, vectors, batch.unreadable)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half)
 
 
 def find_device(name: str) -> torch.device:
@@ -140,12 +153,6 @@ def find_device(name: str) -> torch.device:
         reason = str(failure).splitlines()[0]
         raise RequestError(f"the device {name!r} cannot be used here ({reason}); try cpu") from None
     return device
-
-
-def use_bf16(precision: Precision, device: torch.device) -> bool:
-    if precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return precision == "bf16"
 
 
 def _check_batch(size: int) -> None:

@@ -2,58 +2,65 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from sightword.data.images import ImageLike, ImageSpec
+from sightword.data.images import ImageLike
 from sightword.errors import ImageError
 
-_AHEAD = 3  # batches that are read, or being read, at a time
+Prepare: TypeAlias = Callable[[ImageLike], NDArray[np.uint8]]
 
 
 class PixelBatch(NamedTuple):
-    """positions: of the pictures that were read, in the order of the source. pixels: uint8 [len(positions), H, W, 3].
-    unreadable: what is wrong with the others, by position."""
+    """positions: of the pictures that were read, in the order of the source. pixels: uint8 [len(positions), H, W, 3],
+    theirs until the next batch is taken. unreadable: what is wrong with the others, by position."""
 
     positions: list[int]
-    pixels: NDArray[np.uint8]
+    pixels: Tensor
     unreadable: dict[int, ImageError]
 
 
-def read_batches(images: Iterable[ImageLike], spec: ImageSpec, batch_size: int) -> Generator[PixelBatch, None, None]:
-    """`batch_size` pictures of the source a batch, and no more than a few batches ahead."""
+def read_batches(
+    images: Iterable[ImageLike], prepare: Prepare, size: int, batch_size: int, ahead: int, pinned: bool = False
+) -> Generator[PixelBatch, None, None]:
+    """`batch_size` pictures of the source a batch; `ahead` batches are read while one is in use. Memory is taken for
+    the first of them and used again; `pinned` makes it such that a GPU fetches from it on its own."""
 
-    def read(image: ImageLike) -> NDArray[np.uint8] | ImageError:
+    def read(image: ImageLike, place: Tensor) -> ImageError | None:
         try:
-            return spec.prepare(image)
+            place.numpy()[...] = prepare(image)
         except ImageError as error:
             return error
+        return None
 
     source = enumerate(images)
-    waiting: deque[list[tuple[int, Future[Any]]]] = deque()
-    with ThreadPoolExecutor(max_workers=max(2, torch.get_num_threads())) as pool:
+    free: list[Tensor] = []
+    waiting: deque[tuple[Tensor, list[int], list[Future[ImageError | None]]]] = deque()
+    with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1)) as pool:
         try:
             while True:
-                while len(waiting) < _AHEAD and (chunk := list(islice(source, batch_size))):
-                    waiting.append([(position, pool.submit(read, image)) for position, image in chunk])
+                while len(waiting) <= ahead and (chunk := list(islice(source, batch_size))):
+                    shape = (len(chunk), size, size, 3)  # the last batch may be smaller than the first
+                    buffer = free.pop() if free else torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+                    reading = [pool.submit(read, image, buffer[at]) for at, (_, image) in enumerate(chunk)]
+                    waiting.append((buffer, [position for position, _ in chunk], reading))
                 if not waiting:
                     return
-                positions, arrays, unreadable = [], [], {}
-                for position, future in waiting.popleft():
-                    outcome = future.result()
-                    if isinstance(outcome, ImageError):
-                        unreadable[position] = outcome
-                    else:
-                        positions.append(position)
-                        arrays.append(outcome)
-                pixels = np.stack(arrays) if arrays else np.empty((0, spec.size, spec.size, 3), np.uint8)
-                yield PixelBatch(positions, pixels, unreadable)
+                buffer, positions, reading = waiting.popleft()
+                errors = [future.result() for future in reading]
+                unreadable = {position: error for position, error in zip(positions, errors, strict=True) if error}
+                kept = [at for at, error in enumerate(errors) if error is None]
+                pixels = buffer[kept] if unreadable else buffer[: len(kept)]
+                yield PixelBatch([positions[at] for at in kept], pixels, unreadable)
+                free.append(buffer)
         finally:
             pool.shutdown(cancel_futures=True)

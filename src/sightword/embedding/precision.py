@@ -10,10 +10,11 @@ from typing import Literal, TypeAlias
 import torch
 from torch import nn
 
+from sightword.embedding import Precision
+from sightword.errors import RequestError
 from sightword.towers.dual import DualEncoder, DualEncoderConfig
 from sightword.towers.tower import Tower
 
-Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
 Chosen: TypeAlias = Literal["fp32", "bf16", "fp16"]
 
 DTYPES: dict[Chosen, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -26,9 +27,13 @@ _log = logging.getLogger(__name__)
 _measured: dict[tuple[str, DualEncoderConfig], Chosen] = {}
 
 
-def fastest(model: DualEncoder, device: torch.device) -> Chosen:
-    """fp32, or the device's half precision where the image tower is faster in it. Measured once for each device and
-    architecture, in a fraction of a second."""
+def choose(asked: Precision, model: DualEncoder, device: torch.device) -> Chosen:
+    """`auto`: fp32, or the device's half precision where the image tower is faster in it. Measured once for each
+    device and architecture, in a fraction of a second."""
+    if asked == "fp16" and device.type == "cpu":
+        raise RequestError("fp16 is for GPUs: a CPU computes in bf16 or fp32")
+    if asked != "auto":
+        return asked
     key = (str(device), model.config)
     if key not in _measured:
         _measured[key] = _measure(model.image, model.config.image.image_size, device)

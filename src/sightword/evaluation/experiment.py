@@ -74,7 +74,7 @@ def evaluate_quickstart(
     benchmark, training = trained.data.benchmark, trained.result.minutes
     if benchmark is None:
         raise RequestError("the quickstart runs the emoji benchmark: its recipe needs data.source = 'emoji'")
-    embedder = Embedder(*load_checkpoint(trained.result.model), device=device)
+    embedder = Embedder(*load_checkpoint(trained.result.model), device=device, decode="exact")
     templates = {"plain": recipe.evaluation.plain, "ensemble": recipe.evaluation.ensemble}
     evidence = evaluate_emoji(embedder, benchmark, templates, trained.data.train.pairs, progress)
     # A run that was finished before was not trained in this sitting: its minutes then precede the start.

@@ -206,7 +206,8 @@ class _Run:
         # A copy: the average stands in for the weights, and the model in training stays as it is.
         copy = DualEncoder(self.built.contract.architecture)
         copy.load_state_dict(self._weights())
-        row = validate(Embedder(copy, self.built.contract, self.built.tokenizer, device=str(self.device)))
+        built, device = self.built, str(self.device)
+        row = validate(Embedder(copy, built.contract, built.tokenizer, device=device, decode="exact"))
         self.log.write("validation", step=step, row=row)
         value = float(row["value"])
         if value > self.best:
