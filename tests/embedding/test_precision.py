@@ -18,6 +18,7 @@ from sightword.towers.dual import DualEncoder, DualEncoderConfig
 from sightword.towers.resnet import ResNetConfig
 from sightword.towers.tower import Tower
 from sightword.towers.vit import ViTConfig
+from tests.checkpoints.conftest import settle
 from tests.conftest import make_picture
 
 CPU = torch.device("cpu")
@@ -41,6 +42,7 @@ def test_bf16_weights_are_close_to_fp32(contract: Contract, tokenizer: Tokenizer
         }
     )
     model = DualEncoder(architecture).eval()
+    settle(model.image, image.image_size)
     exact = Embedder(copy.deepcopy(model), told, tokenizer, device="cpu")
     half = Embedder(model, told, tokenizer, device="cpu", precision="bf16")
     assert {weight.dtype for weight in half.model.image.parameters()} == {torch.bfloat16}
