@@ -152,7 +152,8 @@ def test_classify_files_and_folders(run: Path, tmp_path: Path):
     assert made.returncode == 0, made.stderr
     assert "softmax" in made.stdout
     values = json.loads((tmp_path / "scores.json").read_text())
-    assert set(values) == {"images", "labels", "scores", "skipped"}
+    assert set(values) == {"images", "labels", "precision", "scores", "skipped"}
+    assert values["precision"] == "fp32"
     assert values["labels"] == labels
     assert [Path(row["image"]).name for row in values["images"]] == ["b.jpg", "r.png", "g.webp"]
     for row in values["images"]:

@@ -15,9 +15,8 @@ from sightword.embedding import precision
 from sightword.embedding.embedder import Embedder
 from sightword.errors import RequestError
 from sightword.towers.dual import DualEncoder, DualEncoderConfig
-from sightword.towers.resnet import ResNetConfig
+from sightword.towers.configs import ResNetConfig, ViTConfig
 from sightword.towers.tower import Tower
-from sightword.towers.vit import ViTConfig
 from tests.checkpoints.conftest import settle
 from tests.conftest import make_picture
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from sightword.checkpoints.contract import Contract
 from sightword.data.fast_images import prepare_fast
@@ -18,7 +19,7 @@ from sightword.data.images import ImageLike
 from sightword.data.pairs import Tokens
 from sightword.data.tokenizer import Tokenizer
 from sightword.embedding import Precision
-from sightword.embedding.images import read_batches
+from sightword.embedding.images import PixelBatch, read_batches
 from sightword.embedding.precision import DTYPES, Chosen, choose, convert
 from sightword.errors import ImageError, RequestError
 from sightword.towers.dual import DualEncoder
@@ -130,17 +131,25 @@ class Embedder:
         return self._iter_images(images, batch_size)
 
     def _iter_images(self, images: Iterable[ImageLike], batch_size: int) -> Generator[ImageBatch, None, None]:
+        for batch in self.read_images(images, batch_size):
+            yield ImageBatch(batch.positions, self.embed_pixels(batch.pixels), batch.unreadable)
+
+    def read_images(self, images: Iterable[ImageLike], batch_size: int = 64) -> Generator[PixelBatch, None, None]:
+        """The half of `iter_images` that reads: pictures to what the model sees."""
         spec, on_gpu = self.contract.image, self.device.type == "cuda"
         prepare = spec.prepare if self.decode == "exact" else partial(prepare_fast, spec)
-        for batch in read_batches(images, prepare, spec.size, batch_size, _AHEAD, pinned=on_gpu):
-            vectors = np.empty((0, self.dim), dtype=np.float32)
-            if batch.positions:
-                with torch.inference_mode():
-                    # Channels stay last, as decoded: what convolutions are fastest on.
-                    pixels = batch.pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-                    normalised = spec.normalise(pixels).to(DTYPES[self.precision])
-                    vectors = self.model.encode_image(normalised).cpu().numpy()
-            yield ImageBatch(batch.positions, vectors, batch.unreadable)
+        return read_batches(images, prepare, spec.size, batch_size, _AHEAD, pinned=on_gpu)
+
+    @torch.inference_mode()
+    def embed_pixels(self, pixels: Tensor) -> Vectors:
+        """The other half: uint8 [N, size, size, 3] to unit vectors [N, D]."""
+        if not len(pixels):
+            return np.empty((0, self.dim), dtype=np.float32)
+        # Channels stay last, as decoded: what convolutions are fastest on.
+        images_B3HW = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+        normalised = self.contract.image.normalise(images_B3HW).to(DTYPES[self.precision])
+        vectors: Vectors = self.model.encode_image(normalised).cpu().numpy()
+        return vectors
 
 
 def find_device(name: str) -> torch.device:
