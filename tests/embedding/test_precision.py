@@ -14,8 +14,8 @@ from sightword.data.tokenizer import Tokenizer
 from sightword.embedding import precision
 from sightword.embedding.embedder import Embedder
 from sightword.errors import RequestError
-from sightword.towers.dual import DualEncoder, DualEncoderConfig
 from sightword.towers.configs import ResNetConfig, ViTConfig
+from sightword.towers.dual import DualEncoder, DualEncoderConfig
 from sightword.towers.tower import Tower
 from tests.checkpoints.conftest import settle
 from tests.conftest import make_picture
