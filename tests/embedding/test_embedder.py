@@ -20,6 +20,7 @@ from sightword.embedding.embedder import Embedder, find_device
 from sightword.errors import ImageError, RequestError
 from sightword.model import Model
 from sightword.towers.dual import DualEncoder
+from sightword.towers.text import TextConfig
 
 TEXTS = ["a red circle", "", "a yellow star on a dark sky", "x", "A RED circle", "the flag of a country", "café"]
 
@@ -246,13 +247,17 @@ def test_texts_of_a_tower_that_sees_its_padding_are_never_trimmed(
 ) -> None:
     seen: list[torch.Size] = []
     spec = contract.text.model_copy(update={"pad_to_context": True})
-    padded = Embedder(encoder, contract.model_copy(update={"text": spec}), Tokenizer(tokenizer.engine, spec), "cpu")
-    encode = encoder.encode_text
+    architecture = encoder.config
+    assert isinstance(architecture.text, TextConfig)
+    text = architecture.text.model_copy(update={"causal": False, "pool": "last", "context": spec.context})
+    seeing = DualEncoder(architecture.model_copy(update={"text": text}))
+    padded = Embedder(seeing, contract.model_copy(update={"text": spec}), Tokenizer(tokenizer.engine, spec), "cpu")
+    encode = seeing.encode_text
 
     def watched(tokens: Tokens) -> torch.Tensor:
         seen.append(tokens.ids.shape)
         return encode(tokens)
 
-    monkeypatch.setattr(encoder, "encode_text", watched)
+    monkeypatch.setattr(seeing, "encode_text", watched)
     padded.embed_texts(["a red circle", "", "a star"], batch_size=2)
     assert seen == [(2, spec.context), (1, spec.context)]

@@ -16,11 +16,11 @@ from torch import Tensor
 from sightword.checkpoints.contract import Contract
 from sightword.data.fast_images import prepare_fast
 from sightword.data.images import ImageLike
-from sightword.data.pairs import Tokens
 from sightword.data.tokenizer import Tokenizer
 from sightword.embedding import Precision
 from sightword.embedding.images import PixelBatch, read_batches
 from sightword.embedding.precision import DTYPES, Chosen, choose, convert
+from sightword.embedding.texts import encode_texts
 from sightword.errors import ImageError, RequestError
 from sightword.towers.dual import DualEncoder
 
@@ -79,20 +79,14 @@ class Embedder:
 
     def embed_texts(self, texts: Sequence[str], batch_size: int = 256, truncate: bool = False) -> Vectors:
         """Texts to unit vectors [N, D]. A text longer than the model's context raises RequestError, or is cut where
-        `truncate` says so."""
+        `truncate` says so. batch_size: of towers whose texts cannot be packed (see texts.py)."""
         _refuse_single(texts, "texts")
         _check_batch(batch_size)
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
         for start in range(0, len(texts), _WINDOW):
             tokens = self.tokenizer(texts[start : start + _WINDOW], truncate)
-            # Texts of one length go together, so that little is spent on padding.
-            by_length = torch.argsort(tokens.lengths, stable=True)
-            for chosen in by_length.split(batch_size):
-                lengths = tokens.lengths[chosen]
-                width = tokens.ids.shape[1] if self.tokenizer.spec.pad_to_context else int(lengths.max())
-                batch = Tokens(tokens.ids[chosen, :width], lengths).to(self.device)
-                with torch.inference_mode():
-                    vectors[start + chosen.numpy()] = self.model.encode_text(batch).cpu().numpy()
+            with torch.inference_mode():
+                vectors[start : start + len(tokens)] = encode_texts(self.model, tokens, self.device, batch_size)
         return vectors
 
     def embed_images(

@@ -14,9 +14,12 @@ import numpy as np
 from sightword.embedding.embedder import Embedder, Vectors
 from sightword.errors import RequestError
 from sightword.labels.classifier import Classifier
+from sightword.labels.kept_heads import head_file, keep_head, read_head
 from sightword.labels.prompts import PLAIN, check_labels, check_templates, fill
 
 _KEPT = 16  # heads a model remembers
+_PROMPTS = 8192  # embedded at a time: enough that many share their beginnings
+_WORTH = 2000  # prompts from which a head is kept on disk too: below, its name takes as long as computing it
 _heads: WeakKeyDictionary[Embedder, dict[tuple[tuple[str, ...], tuple[str, ...]], Vectors]] = WeakKeyDictionary()
 
 
@@ -27,24 +30,38 @@ def zero_shot(embedder: Embedder, labels: Sequence[str], templates: Sequence[str
 
 
 def zero_shot_head(embedder: Embedder, labels: Sequence[str], templates: Sequence[str] = PLAIN) -> Vectors:
-    """Unit vectors [C, D], one a label. Remembered for as long as the embedder lives."""
+    """Unit vectors [C, D], one a label. Remembered for as long as the embedder lives, and on disk where it is made of many
+    prompts (see kept_heads)."""
     labels, templates = check_labels(labels), check_templates(templates)
     remembered = _heads.setdefault(embedder, {})
     key = (labels, templates)
     if key not in remembered:
         if len(remembered) >= _KEPT:
             del remembered[next(iter(remembered))]
-        remembered[key] = _head(embedder, labels, templates)
+        remembered[key] = _from_disk_or_new(embedder, labels, templates)
     return remembered[key]
 
 
-def _head(embedder: Embedder, labels: tuple[str, ...], templates: tuple[str, ...]) -> Vectors:
+def _from_disk_or_new(embedder: Embedder, labels: tuple[str, ...], templates: tuple[str, ...]) -> Vectors:
+    path = head_file(embedder, labels, templates) if len(labels) * len(templates) >= _WORTH else None
+    head_CD = read_head(path, (len(labels), embedder.dim)) if path else None
+    if head_CD is None:
+        head_CD = make_head(embedder, labels, templates)
+        if path:
+            keep_head(path, head_CD)
+    head_CD.setflags(write=False)  # it is shared
+    return head_CD
+
+
+def make_head(embedder: Embedder, labels: tuple[str, ...], templates: tuple[str, ...]) -> Vectors:
+    """The head [C, D] itself, from checked labels and templates; nothing is looked up or kept."""
     total_CD = np.zeros((len(labels), embedder.dim), dtype=np.float32)
-    for template in templates:
-        total_CD += embedder.embed_texts([fill(template, label) for label in labels])
+    together = max(1, _PROMPTS // len(labels))
+    for start in range(0, len(templates), together):
+        some = templates[start : start + together]
+        prompts = [fill(template, label) for template in some for label in labels]
+        total_CD += embedder.embed_texts(prompts).reshape(len(some), *total_CD.shape).sum(axis=0)
     norm_C1 = np.linalg.norm(total_CD, axis=1, keepdims=True)
     if not (norm_C1 > 0).all():
         raise RequestError("the prompts of a label cancel each other: use fewer templates")
-    head_CD: Vectors = (total_CD / norm_C1).astype(np.float32)
-    head_CD.setflags(write=False)  # it is shared
-    return head_CD
+    return (total_CD / norm_C1).astype(np.float32)
