@@ -7,6 +7,8 @@ import os
 # Before torch is imported, and for every process that a test starts: several workers of several threads each would stop
 # one another on few cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No test leaves anything in its user's cache folder.
+os.environ["SIGHTWORD_CACHE"] = ""
 # No test asks the network: a name that is no folder is looked for in the Hub's cache, and that is none of the user's.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = "/nonexistent"

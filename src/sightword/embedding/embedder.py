@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sightword.checkpoints.contract import Contract
 from sightword.data.fast_images import prepare_fast
+from sightword.checkpoints.fingerprint import fingerprint
 from sightword.data.images import ImageLike
 from sightword.data.tokenizer import Tokenizer
 from sightword.embedding import Precision
@@ -76,6 +77,11 @@ class Embedder:
     @property
     def dim(self) -> int:
         return self.contract.architecture.embed_dim
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names what this computes: of the weights as they were when it was first asked for, and of their use."""
+        return fingerprint(self.model, self.contract)
 
     def embed_texts(self, texts: Sequence[str], batch_size: int = 256, truncate: bool = False) -> Vectors:
         """Texts to unit vectors [N, D]. A text longer than the model's context raises RequestError, or is cut where
