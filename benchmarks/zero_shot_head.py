@@ -3,13 +3,13 @@
     make peers
     .venv/bin/python benchmarks/zero_shot_head.py [--repeats 3] [--part 10] [--labels 1000] [--json FILE]
 
-Labels and templates are ImageNet's, as open_clip brings them; random weights of the full size. Ours makes the whole head,
-from the words, in fp32 and in bf16, with nothing remembered. The peers would take hours: each makes the head of the first
-`--part` labels with all 80 templates, and its time is scaled up by the number of labels (the time of both is that of
-their matrix products over padded rows, so it grows with the number of prompts). open_clip by its
-`build_zero_shot_classifier`, which pads to 77 tokens; transformers as its documentation does it: `padding=True`, and one
-call a label. Within a repeat all sides take turns; ratios are made within a repeat.
-The rows of our head for those labels must be open_clip's within 1e-5 in fp32, or nothing is reported.
+Labels and templates are ImageNet's, as open_clip brings them; random weights of the full size. Ours makes the whole
+head, from the words, in fp32 and in bf16, with nothing remembered. The peers would take hours: each makes the head of
+the first `--part` labels with all 80 templates, and its time is scaled up by the number of labels (the time of both is
+that of their matrix products over padded rows, so it grows with the number of prompts). open_clip by its
+`build_zero_shot_classifier`, which pads to 77 tokens; transformers as its documentation does it: `padding=True`, and
+one call a label. Within a repeat all sides take turns; ratios are made within a repeat. The rows of our head for those
+labels must be open_clip's within 1e-5 in fp32, or nothing is reported.
 """
 
 from __future__ import annotations

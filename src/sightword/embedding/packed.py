@@ -42,8 +42,8 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """ids, positions: of each node, [N]. ends: for each text, the place of its end among the texts that add nodes, in the
-    order of the groups."""
+    """ids, positions: of each node, [N]. ends: for each text, the place of its end among the texts that add nodes, in
+    the order of the groups."""
 
     ids: Tensor
     positions: Tensor

@@ -2,8 +2,8 @@
 
 - A causal tower that pools at the end of a text never sees its padding: on a CPU its texts are packed, each shared
   beginning computed once (packed.py). On a GPU many small attentions would cost more than the padding does.
-- A tower that masks the padding, or a causal one on a GPU, takes texts of similar length together, padded to the longest
-  of them.
+- A tower that masks the padding, or a causal one on a GPU, takes texts of similar length together, padded to the
+  longest of them.
 - A tower that was trained on padding and sees it (SigLIP) takes all of its context, always.
 """
 

@@ -1,8 +1,8 @@
 """Heads kept on disk, so that a head of many prompts is computed once for each model, labels and templates.
 
 They lie in `$SIGHTWORD_CACHE/heads`, or else in `sightword/heads` of the user's cache folder (`$XDG_CACHE_HOME`,
-`~/.cache`); an empty SIGHTWORD_CACHE turns them off. The oldest go when there are more than KEPT. Whatever is wrong with
-the folder or a file costs time and nothing else: the head is then computed.
+`~/.cache`); an empty SIGHTWORD_CACHE turns them off. The oldest go when there are more than KEPT. Whatever is wrong
+with the folder or a file costs time and nothing else: the head is then computed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,11 @@ def read_head(path: Path, shape: tuple[int, int]) -> Vectors | None:
     """None for anything but whole unit vectors of this shape."""
     try:
         head: Vectors = np.load(path, allow_pickle=False)
-        if head.shape != shape or head.dtype != np.float32 or not np.allclose(np.linalg.norm(head, axis=1), 1, atol=1e-3):
+        if (
+            head.shape != shape
+            or head.dtype != np.float32
+            or not np.allclose(np.linalg.norm(head, axis=1), 1, atol=1e-3)
+        ):
             return None
         path.touch()  # what is used stays
     except (OSError, ValueError, EOFError):

@@ -30,8 +30,8 @@ def zero_shot(embedder: Embedder, labels: Sequence[str], templates: Sequence[str
 
 
 def zero_shot_head(embedder: Embedder, labels: Sequence[str], templates: Sequence[str] = PLAIN) -> Vectors:
-    """Unit vectors [C, D], one a label. Remembered for as long as the embedder lives, and on disk where it is made of many
-    prompts (see kept_heads)."""
+    """Unit vectors [C, D], one a label. Remembered for as long as the embedder lives, and on disk where it is made of
+    many prompts (see kept_heads)."""
     labels, templates = check_labels(labels), check_templates(templates)
     remembered = _heads.setdefault(embedder, {})
     key = (labels, templates)
