@@ -53,11 +53,12 @@ def test_whatever_makes_another_head_makes_another_file(cache: Path, checkpoint:
     zero_shot_head(model, LABELS, TEMPLATES)
     zero_shot_head(model, LABELS[::-1], TEMPLATES)
     zero_shot_head(model, LABELS, TEMPLATES[:1])
+    zero_shot_head(load(checkpoint, precision="bf16"), LABELS, TEMPLATES)
     other = load(checkpoint, precision="fp32")
     with torch.no_grad():
         next(other.model.text.parameters()).add_(0.01)
     zero_shot_head(other, LABELS, TEMPLATES)
-    assert len(list(cache.iterdir())) == 4
+    assert len(list(cache.iterdir())) == 5
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY\x01\x00", None])

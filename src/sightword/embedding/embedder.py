@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from sightword.checkpoints.contract import Contract
-from sightword.data.fast_images import prepare_fast
 from sightword.checkpoints.fingerprint import fingerprint
+from sightword.data.fast_images import prepare_fast
 from sightword.data.images import ImageLike
 from sightword.data.tokenizer import Tokenizer
 from sightword.embedding import Precision
