@@ -14,9 +14,11 @@ import tokenizers
 import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
-from tokenizers import Regex, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, normalizers, pre_tokenizers, processors, trainers
 from torch import nn
 
+from sightword.checkpoints.kinds import siglip_image
+from sightword.checkpoints.open_clip_timm import TOWERS
 from sightword.checkpoints.vocabulary import OPENAI
 from tests.checkpoints.fake_hub import FakeHub
 
@@ -194,3 +196,142 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
 def copy_tokenizer(source: Path, folder: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).write_bytes((source / name).read_bytes())
+
+
+# SigLIP
+
+SIGLIP_CONTEXT = 64
+SIGLIP_SIZE = 34  # of patches of 8: the last two pixels are not seen
+TIMM_NAME = "vit_base_patch16_siglip_224"
+PLAIN = ["a photo of a cat", "a photo of a dog", "its 2021 cafe creme", "snake case name", "hello world", ""]
+# A scale over 100, as SigLIP 2 has.
+SCALE, BIAS = 4.7, -15.9
+
+
+@pytest.fixture(scope="session")
+def siglip_tokenizers(tmp_path_factory: pytest.TempPathFactory, transformers: ModuleType) -> dict[str, Path]:
+    """Folders with a tokenizer of each kind, as transformers saves it: SigLIP 1 pads with its end token, SigLIP 2
+    (Gemma's) with the id 0."""
+    folder = tmp_path_factory.mktemp("siglip_tokenizers")
+    words = tokenizers.Tokenizer(tokenizers.models.Unigram())
+    words.pre_tokenizer = pre_tokenizers.Metaspace()
+    words.train_from_iterator(
+        PLAIN * 4,
+        trainers.UnigramTrainer(
+            vocab_size=60, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
+        ),
+    )
+    words.post_processor = processors.TemplateProcessing(single=["$A", "</s>"], special_tokens=[("</s>", 1)])
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=words, eos_token="</s>", pad_token="</s>", unk_token="<unk>", padding_side="right"
+    ).save_pretrained(folder / "1")
+    pieces = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token="<unk>", byte_fallback=True))
+    pieces.normalizer = normalizers.Replace(" ", "▁")
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *(f"<0x{number:02X}>" for number in range(256))]
+    pieces.train_from_iterator(
+        PLAIN * 4, trainers.BpeTrainer(vocab_size=300, special_tokens=special, show_progress=False)
+    )
+    model = json.loads(pieces.to_str())["model"]
+    transformers.Siglip2Tokenizer(
+        vocab=model["vocab"],
+        merges=[tuple(merge) for merge in model["merges"]],
+        add_bos_token=False,
+        add_eos_token=True,
+        padding_side="right",
+    ).save_pretrained(folder / "2")
+    return {kind: folder / kind for kind in "12"}
+
+
+@pytest.fixture(scope="session")
+def make_siglip(
+    tmp_path_factory: pytest.TempPathFactory, transformers: ModuleType, siglip_tokenizers: dict[str, Path]
+) -> Callable[..., tuple[Path, Any]]:
+    """A SiglipModel and its folder."""
+
+    def make(kind: str = "1", act: str = "gelu_pytorch_tanh", text_width: int = 40) -> tuple[Path, Any]:
+        vision = {
+            "hidden_size": 36, "intermediate_size": 97, "num_hidden_layers": 2, "num_attention_heads": 3,
+            "image_size": SIGLIP_SIZE, "patch_size": 8, "hidden_act": act,
+        }  # fmt: skip
+        text = {
+            "vocab_size": ROWS, "hidden_size": text_width, "intermediate_size": 91, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "max_position_embeddings": SIGLIP_CONTEXT, "hidden_act": act,
+            "layer_norm_eps": 1e-3, "projection_size": 36,
+        }  # fmt: skip
+        model = transformers.SiglipModel(transformers.SiglipConfig(vision_config=vision, text_config=text)).eval()
+        randomise_siglip(model)
+        folder = tmp_path_factory.mktemp("siglip")
+        model.save_pretrained(folder)
+        size = {"height": SIGLIP_SIZE, "width": SIGLIP_SIZE}
+        transformers.SiglipImageProcessorPil(size=size).save_pretrained(folder)
+        copy_tokenizer(siglip_tokenizers[kind], folder)
+        return folder, model
+
+    return make
+
+
+@pytest.fixture
+def tiny_timm(monkeypatch: pytest.MonkeyPatch, open_clip: ModuleType) -> None:
+    """One of timm's names stands for a small tower, there and here: the smallest real one has 93 million weights."""
+    create = open_clip.timm_model.timm.create_model
+
+    def small(name: str, **options: Any) -> Any:
+        shape = {
+            "img_size": SIGLIP_SIZE,
+            "patch_size": 8,
+            "embed_dim": 36,
+            "depth": 2,
+            "num_heads": 3,
+            "mlp_ratio": 2.7,
+        }
+        return create(name, **shape, **options)
+
+    monkeypatch.setattr(open_clip.timm_model.timm, "create_model", small)
+    tower = siglip_image(
+        SIGLIP_SIZE, 8, width=36, layers=2, heads=3, mlp_ratio=2.7, activation=TOWERS[TIMM_NAME].activation, eps=1e-6
+    )
+    monkeypatch.setitem(TOWERS, TIMM_NAME, tower)
+
+
+@pytest.fixture
+def make_open_clip_siglip(
+    tmp_path: Path, open_clip: ModuleType, siglip_tokenizers: dict[str, Path], tiny_timm: None
+) -> Callable[..., tuple[Path, Any]]:
+    """SigLIP in open_clip, and its folder."""
+
+    def make(kind: str = "1", clean: str | None = "canonicalize", **text: Any) -> tuple[Path, Any]:
+        text_cfg = {
+            "context_length": SIGLIP_CONTEXT, "vocab_size": ROWS, "width": 36, "heads": 3, "layers": 2,
+            "no_causal_mask": True, "proj_bias": True, "pool_type": "last", "norm_kwargs": {"eps": 1e-6},
+            "hf_tokenizer_name": "timm/ViT-B-16-SigLIP", **text,
+        }  # fmt: skip
+        if clean:
+            text_cfg["tokenizer_kwargs"] = {"clean": clean}
+        vision = {"image_size": SIGLIP_SIZE, "timm_model_name": TIMM_NAME, "timm_pool": "map", "timm_proj": "none"}
+        settings = {"embed_dim": 36, "init_logit_bias": -10, "vision_cfg": vision, "text_cfg": text_cfg}
+        model = open_clip.model.CustomTextCLIP(**settings).eval()
+        randomise_siglip(model)
+        folder = tmp_path / f"open_clip_siglip_{kind}"
+        folder.mkdir()
+        half = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+        (folder / "open_clip_config.json").write_text(
+            json.dumps({"model_cfg": settings | {"custom_text": True}, "preprocess_cfg": half})
+        )
+        weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        save_file(weights, folder / "open_clip_model.safetensors")
+        copy_tokenizer(siglip_tokenizers[kind], folder)
+        return folder, model
+
+    return make
+
+
+def randomise_siglip(model: Any) -> None:
+    """Tokens large against positions, and attention that chooses: otherwise a few words would be lost in the padding,
+    and all texts be alike."""
+    randomise(model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "text" in name and ("token_embedding" in name or name.endswith(("_proj.weight", "in_proj_weight"))):
+                parameter.mul_(3)
+        model.logit_scale.fill_(SCALE)
+        model.logit_bias.fill_(BIAS)

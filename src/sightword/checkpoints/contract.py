@@ -63,3 +63,9 @@ def check_contract(contract: Contract, path: Path) -> None:
             f"{path}: contradicts itself: texts of {contract.text.context} tokens for a text tower of "
             f"{architecture.text.context}"
         )
+    whole = contract.text.pad_to_context and contract.text.context == architecture.text.context
+    if not architecture.text.trims and not whole:
+        raise CheckpointError(
+            f"{path}: contradicts itself: the text tower sees the padding, and texts are not padded to its "
+            f"{architecture.text.context} tokens (text.pad_to_context)"
+        )

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from sightword.checkpoints import native, open_clip, transformers_clip
+from sightword.checkpoints import native, open_clip, transformers_clip, transformers_files, transformers_siglip
 from sightword.checkpoints.contract import Contract
+from sightword.checkpoints.kinds import kind_of
 from sightword.checkpoints.source import UNKNOWN, Source, read_licence, read_source
 from sightword.checkpoints.vocabulary import SOURCES
 from sightword.checkpoints.weights import read_json, shards
@@ -24,14 +25,30 @@ Loaded: TypeAlias = tuple[DualEncoder, Contract, Tokenizer]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """config: the file by which a folder of the family is known. weights: the files of which it holds one.
-    model_type: what `config` must say, where several families share a file name. write: into a folder that is there."""
+    """config: the file by which a folder of the family is known. weights: the files of which it holds one. write: into
+    a folder that is there. model_types: one of which `config` must say, where other models have a file of that name."""
 
     config: str
     weights: tuple[str, ...]
     load: Callable[[Path], Loaded]
     write: Callable[[Path, DualEncoder, Contract, Tokenizer], None]
-    model_type: str | None = None
+    model_types: tuple[str, ...] = ()
+
+
+_TRANSFORMERS: dict[str, Callable[[Path], Loaded]] = {
+    transformers_clip.MODEL_TYPE: transformers_clip.load_transformers_clip,
+    transformers_siglip.MODEL_TYPE: transformers_siglip.load_transformers_siglip,
+}
+
+
+def _load_transformers(folder: Path) -> Loaded:
+    return _TRANSFORMERS[_model_type(folder / transformers_files.CONFIG, tuple(_TRANSFORMERS))](folder)
+
+
+def _write_transformers(folder: Path, model: DualEncoder, contract: Contract, tokenizer: Tokenizer) -> None:
+    siglip = kind_of(contract.architecture) == "siglip"
+    write = transformers_siglip.write_transformers_siglip if siglip else transformers_clip.write_transformers_clip
+    write(folder, model, contract, tokenizer)
 
 
 # In the order in which they are tried.
@@ -44,11 +61,11 @@ FAMILIES: dict[str, Family] = {
         open_clip.write_open_clip,
     ),
     "transformers": Family(
-        transformers_clip.CONFIG,
-        (transformers_clip.WEIGHTS, transformers_clip.INDEX, transformers_clip.PICKLED),
-        transformers_clip.load_transformers_clip,
-        transformers_clip.write_transformers_clip,
-        transformers_clip.MODEL_TYPE,
+        transformers_files.CONFIG,
+        (transformers_files.WEIGHTS, transformers_files.INDEX, transformers_files.PICKLED),
+        _load_transformers,
+        _write_transformers,
+        tuple(_TRANSFORMERS),
     ),
 }
 
@@ -101,12 +118,8 @@ def find_family(folder: str | Path, names: Collection[str] | None = None) -> str
         raise CheckpointError(f"{folder}: not a checkpoint folder that is known here; known are {_known()}")
     name = (whole or described)[0]
     family = FAMILIES[name]
-    if family.model_type is not None:
-        told = read_json(folder / family.config).get("model_type")
-        if told != family.model_type:
-            raise CheckpointError(
-                f"{folder / family.config}: the family {told!r} is not known here; known are {_known()}"
-            )
+    if family.model_types:
+        _model_type(folder / family.config, family.model_types)
     return name
 
 
@@ -123,7 +136,20 @@ def files_of(folder: Path, name: str, names: Collection[str]) -> list[str]:
     return [file for file in wanted if file in names]
 
 
+def _model_type(path: Path, known: tuple[str, ...]) -> str:
+    told = read_json(path).get("model_type")
+    if told == "siglip2":
+        raise CheckpointError(
+            f"{path}: Siglip2Model, which takes pictures of any shape (NaFlex), is not known here; SigLIP 2 of a fixed "
+            "resolution is: its repositories are of model_type 'siglip'"
+        )
+    if told not in known:
+        raise CheckpointError(f"{path}: the family {told!r} is not known here; known are {_known()}")
+    return str(told)
+
+
 def _known() -> str:
-    return "Sightword's own ({}), open_clip's ({}) and transformers' CLIPModel ({} of model_type 'clip')".format(
-        *(family.config for family in FAMILIES.values())
-    )
+    return (
+        "Sightword's own ({}), open_clip's ({}) and transformers' CLIPModel and SiglipModel ({} of model_type 'clip' "
+        "or 'siglip')"
+    ).format(*(family.config for family in FAMILIES.values()))

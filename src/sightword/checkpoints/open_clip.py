@@ -2,8 +2,9 @@
 `tokenizer.json`.
 
 Sources: model.py, factory.py and transform.py of open_clip 3.3; the settings that a file leaves out have the values
-that those give them. Known are softmax CLIPs whose text tower is CLIP's and whose image tower is a Vision Transformer
-or a ModifiedResNet, in both layouts of names: the "CLIP" class (as OpenAI's files) and "CustomTextCLIP" (custom_text).
+that those give them. Known are CLIPs whose text tower is CLIP's and whose image tower is a Vision Transformer or a
+ModifiedResNet, in both layouts of names: the "CLIP" class (as OpenAI's files) and "CustomTextCLIP" (custom_text); and
+SigLIP and SigLIP 2, whose image tower is timm's.
 
 Texts are cleaned as there: mojibake, HTML entities and white space are mended. Where text_cfg names no tokenizer of the
 Hub (hf_tokenizer_name), they are also brought to lower case, and split as OpenAI's simple_tokenizer.py does. Done
@@ -12,7 +13,6 @@ otherwise: pictures with a palette or with transparency are resized there before
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,9 +20,13 @@ from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from sightword.checkpoints.contract import Contract, check_contract
+from sightword.checkpoints.kinds import kind_of
 from sightword.checkpoints.open_clip_names import names_of
+from sightword.checkpoints.open_clip_settings import Text, read_settings
+from sightword.checkpoints.open_clip_timm import timm_name
 from sightword.checkpoints.renaming import to_ours, to_theirs
 from sightword.checkpoints.tokens import is_largest, make_tokenizer, read_tokenizer, write_tokenizer
+from sightword.checkpoints.tokens_siglip import read_siglip_tokenizer, write_siglip_tokenizer
 from sightword.checkpoints.vocabulary import TOKENIZER, is_openai, split_as_openai
 from sightword.checkpoints.weights import (
     check_vocabulary,
@@ -32,21 +36,18 @@ from sightword.checkpoints.weights import (
     read_json,
     read_pickled,
     read_safetensors,
-    scalar,
+    with_shape,
     write_json,
     write_safetensors,
 )
-from sightword.config import Config, Positive, PositiveFloat, parse
+from sightword.config import Config, parse
 from sightword.data.cleaning import Clean
 from sightword.data.images import ImageSpec
 from sightword.data.tokenizer import Tokenizer
 from sightword.errors import CheckpointError, RequestError
 from sightword.files import whole_folder
-from sightword.towers.dual import DualEncoder, DualEncoderConfig
+from sightword.towers.dual import DualEncoder
 from sightword.towers.layers import NORM_EPS, Activation
-from sightword.towers.resnet import ResNetConfig
-from sightword.towers.text import TextConfig
-from sightword.towers.vit import ViTConfig
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 # In the order in which open_clip looks for them.
@@ -59,94 +60,6 @@ _NEAREST: dict[Clean, str] = {ours: theirs for theirs, ours in _CLEANING.items()
 }
 # Scalars that OpenAI's archives carry beside the weights.
 _DROPPED = frozenset({"input_resolution", "context_length", "vocab_size"})
-
-
-class _Norm(Config):
-    eps: PositiveFloat = NORM_EPS
-
-
-class _Act(Config):
-    approximate: Literal["none", "tanh"] = "none"
-
-
-class _Block(Config):
-    """What both towers may set. A setting that is not implemented here may only have the value that turns it off."""
-
-    act_kwargs: _Act | None = None
-    norm_kwargs: _Norm | None = None
-    ls_init_value: None = None
-    final_ln_after_pool: bool = False  # of one pooled token: the order makes no difference
-    output_tokens: bool = False
-    block_type: Literal["default"] | None = None
-    qk_norm: Literal[False] = False
-    scaled_cosine_attn: Literal[False] = False
-    scale_heads: Literal[False] = False
-    scale_attn_inner: Literal[False] = False
-    scale_attn: Literal[False] = False
-    scale_fc: Literal[False] = False
-
-
-class _Vision(_Block):
-    layers: tuple[Positive, Positive, Positive, Positive] | Positive = 12
-    width: Positive = 768
-    head_width: Positive = 64
-    mlp_ratio: PositiveFloat = 4.0
-    patch_size: Positive | None = 16
-    image_size: Positive | tuple[Positive, Positive] = 224
-    patch_dropout: float = 0.0  # of the training
-    attentional_pool: Literal[False] = False
-    attn_pooler_queries: int = 256
-    attn_pooler_heads: int = 8
-    no_ln_pre: Literal[False] = False
-    pos_embed_type: Literal["learnable", "sin_cos_2d"] = "learnable"  # a table in the file either way
-    pool_type: Literal["tok"] = "tok"
-    timm_model_name: None = None
-    timm_model_pretrained: bool = False
-    timm_pool: str = ""
-    timm_proj: str | None = None
-    timm_proj_bias: bool = False
-    timm_drop: float = 0.0
-    timm_drop_path: float | None = None
-
-
-class _TokenizerKwargs(Config):
-    clean: Literal["lower", "whitespace", "canonicalize"] | None = None
-    strip_sep_token: Literal[False] = False
-
-
-class _Text(_Block):
-    context_length: Annotated[int, Field(ge=3)] = 77
-    vocab_size: Positive = 49_408
-    width: Positive = 512
-    heads: Positive = 8
-    layers: Positive = 12
-    mlp_ratio: PositiveFloat = 4.0
-    hf_tokenizer_name: str | None = None
-    tokenizer_mode: None = None
-    tokenizer_kwargs: _TokenizerKwargs | None = None
-    embed_cls: Literal[False] = False
-    pad_id: int = 0
-    eos_id: int = 2
-    no_causal_mask: Literal[False] = False
-    pool_type: Literal["argmax", "eos"] = "argmax"
-    proj_bias: Literal[False] = False
-    proj_type: Literal["linear"] = "linear"
-    hf_model_name: None = None
-    hf_model_pretrained: bool = True
-    hf_proj_type: str = "mlp"
-    hf_pooler_type: str = "mean_pooler"
-
-
-class ModelSettings(Config):
-    """`model_cfg`, every key of it that is known here."""
-
-    embed_dim: Positive
-    vision_cfg: _Vision
-    text_cfg: _Text
-    quick_gelu: bool = False
-    custom_text: bool = False
-    init_logit_scale: float = 0.0
-    nonscalar_logit_scale: bool = False
 
 
 class _Preprocess(Config):
@@ -196,7 +109,7 @@ def load_open_clip(folder: Path) -> tuple[DualEncoder, Contract, Tokenizer]:
     check_vocabulary(contract, tokenizer, folder, (TOKENIZER, CONFIG))
     model = empty_model(architecture, config)
     path, weights = _weights(folder)
-    weights = scalar(in_float32(weights), "logit_scale")
+    weights = with_shape(in_float32(weights), ("logit_scale", "logit_bias"), ())
     empty = model.state_dict()
     # The layout shows in the names; the flag only says by which class open_clip would read them.
     custom = any(name.startswith("text.") for name in weights)
@@ -204,13 +117,6 @@ def load_open_clip(folder: Path) -> tuple[DualEncoder, Contract, Tokenizer]:
     check_weights(weights, to_theirs(table, empty), path, CONFIG)
     model.load_state_dict(to_ours(table, weights), assign=True)
     return model.eval(), contract, tokenizer
-
-
-def read_settings(values: Mapping[str, Any], path: Path) -> tuple[ModelSettings, DualEncoderConfig]:
-    """A model_cfg, and the towers that it describes. path: begins the messages of CheckpointError."""
-    _refuse_relatives(values, path)
-    told = parse(ModelSettings, values, f"{path}: model_cfg", CheckpointError)
-    return told, _architecture(told, path)
 
 
 def save_open_clip(folder: str | Path, model: DualEncoder, contract: Contract, tokenizer: Tokenizer) -> None:
@@ -224,15 +130,22 @@ def save_open_clip(folder: str | Path, model: DualEncoder, contract: Contract, t
 
 def write_open_clip(folder: Path, model: DualEncoder, contract: Contract, tokenizer: Tokenizer) -> None:
     """Write the files into a folder that is there."""
-    image, text, spec = contract.architecture.image, contract.architecture.text, contract.text
+    architecture, spec = contract.architecture, contract.text
+    image, text = architecture.image, architecture.text
     if image.kind == "backbone" or text.kind == "encoder":
         what = f"the image tower {image.name}" if image.kind == "backbone" else "a pretrained text encoder"
         raise RequestError(f"open_clip's CLIP class has no place for {what}: this model cannot be written so")
+    siglip = kind_of(architecture) == "siglip"
+    if not siglip and kind_of(architecture.model_copy(update={"bias": False})) != "clip":
+        raise RequestError("open_clip's classes hold CLIP and SigLIP, and this model is built otherwise")
     quick = text.activation == "quick_gelu"
-    vision: dict[str, Any] = {"image_size": image.image_size, "width": image.width}
+    vision: dict[str, Any] = {"image_size": image.image_size}
     if image.kind == "resnet":
         # The pool's heads are counted on the last stage, 32 times as wide as the stem.
-        vision |= {"layers": list(image.blocks), "head_width": image.width * 32 // image.heads, "patch_size": None}
+        heads = image.width * 32 // image.heads
+        vision |= {"width": image.width, "layers": list(image.blocks), "head_width": heads, "patch_size": None}
+    elif siglip:
+        vision |= {"timm_model_name": timm_name(image), "timm_pool": "map", "timm_proj": "none"}
     else:
         if (image.activation == "quick_gelu") != quick:
             raise RequestError(
@@ -240,6 +153,7 @@ def write_open_clip(folder: Path, model: DualEncoder, contract: Contract, tokeni
                 "open_clip has one quick_gelu for both: this model cannot be written so"
             )
         vision |= {
+            "width": image.width,
             "layers": image.layers,
             "head_width": image.width // image.heads,
             "patch_size": image.patch,
@@ -255,20 +169,26 @@ def write_open_clip(folder: Path, model: DualEncoder, contract: Contract, tokeni
         "mlp_ratio": text.mlp_ratio,
         **_block(text.activation, text.eps),
     }
-    if spec.pad_id:
-        text_cfg["pad_id"] = spec.pad_id
-    if not is_largest(tokenizer.engine, spec.end_id):
+    if siglip:
+        projection = {"proj_type": "none"} if text.projection == "none" else {"proj_bias": True}
+        text_cfg |= {"no_causal_mask": True, "pool_type": "last", **projection}
+    elif not is_largest(tokenizer.engine, spec.end_id):
         text_cfg |= {"pool_type": "eos", "eos_id": spec.end_id}
-    if not is_openai(tokenizer.engine):
+    if spec.pad_id and not siglip:
+        text_cfg["pad_id"] = spec.pad_id
+    if siglip or not is_openai(tokenizer.engine):
         # Any name makes open_clip read the tokenizer of the folder itself (local-dir:) instead of its own.
         text_cfg["hf_tokenizer_name"] = "."
     default = _default_cleaning(text_cfg.get("hf_tokenizer_name"))
     if _NEAREST.get(spec.clean, default) != default:
         text_cfg["tokenizer_kwargs"] = {"clean": _NEAREST[spec.clean]}
+    bias = {} if model.logit_bias is None else {"init_logit_bias": float(model.logit_bias.detach())}
     settings = {
         "model_cfg": {
-            "embed_dim": contract.architecture.embed_dim,
+            "embed_dim": architecture.embed_dim,
             "quick_gelu": quick,
+            "custom_text": siglip,
+            **bias,
             "vision_cfg": vision,
             "text_cfg": text_cfg,
         },
@@ -281,9 +201,12 @@ def write_open_clip(folder: Path, model: DualEncoder, contract: Contract, tokeni
         },
     }
     weights = {name: _whole(tensor.detach().cpu()) for name, tensor in model.state_dict().items()}
-    write_safetensors(folder / WEIGHTS, to_theirs(names_of(weights, custom=False), weights))
+    write_safetensors(folder / WEIGHTS, to_theirs(names_of(weights, custom=siglip), weights))
     write_json(folder / CONFIG, settings)
-    write_tokenizer(folder, tokenizer)
+    if siglip:
+        write_siglip_tokenizer(folder, tokenizer, cleans=False)
+    else:
+        write_tokenizer(folder, tokenizer)
 
 
 def _whole(tensor: Tensor) -> Tensor:
@@ -299,80 +222,21 @@ def _block(activation: Activation, eps: float) -> dict[str, Any]:
     return settings
 
 
-def _refuse_relatives(values: Mapping[str, Any], path: Path) -> None:
-    """Models that open_clip_config.json can describe as well, by their names."""
-
-    def section(name: str) -> Mapping[str, Any]:
-        found = values.get(name)
-        return found if isinstance(found, dict) else {}
-
-    relatives = (
-        (section("vision_cfg").get("timm_model_name"), "an image tower of timm ({})"),
-        (section("text_cfg").get("hf_model_name"), "a text tower of transformers ({})"),
-        (values.get("multimodal_cfg"), "CoCa, which also writes captions"),
-        (values.get("init_logit_bias"), "a sigmoid model with a bias, as SigLIP"),
-    )
-    for value, what in relatives:
-        if value is not None:
-            raise CheckpointError(
-                f"{path}: {what.format(value)} is not known here; known is CLIP with a Vision Transformer or "
-                "ModifiedResNet and its own text tower"
-            )
-
-
-def _architecture(told: ModelSettings, path: Path) -> DualEncoderConfig:
-    vision, text = told.vision_cfg, told.text_cfg
-    size = vision.image_size
-    if not isinstance(size, int):
-        if size[0] != size[1]:
-            raise CheckpointError(f"{path}: pictures of {size[0]} x {size[1]} pixels; only squares are known here")
-        size = size[0]
-    image: ViTConfig | ResNetConfig
-    if not isinstance(vision.layers, int):
-        heads = vision.width * 32 // vision.head_width
-        image = ResNetConfig(image_size=size, blocks=vision.layers, width=vision.width, heads=max(1, heads))
-    else:
-        if vision.patch_size is None:
-            raise CheckpointError(f"{path}: model_cfg.vision_cfg lacks patch_size")
-        image = ViTConfig(
-            image_size=size,
-            patch=vision.patch_size,
-            width=vision.width,
-            layers=vision.layers,
-            heads=max(1, vision.width // vision.head_width),
-            mlp_ratio=vision.mlp_ratio,
-            activation=_activation(told.quick_gelu, vision, path),
-            eps=(vision.norm_kwargs or _Norm()).eps,
-        )
-    text_config = TextConfig(
-        vocabulary=text.vocab_size,
-        context=text.context_length,
-        width=text.width,
-        layers=text.layers,
-        heads=text.heads,
-        mlp_ratio=text.mlp_ratio,
-        activation=_activation(told.quick_gelu, text, path),
-        eps=(text.norm_kwargs or _Norm()).eps,
-    )
-    return DualEncoderConfig(embed_dim=told.embed_dim, image=image, text=text_config)
-
-
-def _activation(quick_gelu: bool, block: _Block, path: Path) -> Activation:
-    if not quick_gelu:
-        return "gelu_tanh" if block.act_kwargs and block.act_kwargs.approximate == "tanh" else "gelu"
-    if block.act_kwargs is not None:
-        raise CheckpointError(f"{path}: quick_gelu and act_kwargs contradict each other")
-    return "quick_gelu"
-
-
 def _default_cleaning(hf_tokenizer_name: Any) -> str:
     return "whitespace" if hf_tokenizer_name else "lower"
 
 
-def _tokenizer(folder: Path, text: _Text) -> Tokenizer:
-    engine, special = read_tokenizer(folder)
+def _tokenizer(folder: Path, text: Text) -> Tokenizer:
     asked = text.tokenizer_kwargs.clean if text.tokenizer_kwargs else None
     cleaning = _CLEANING[asked or _default_cleaning(text.hf_tokenizer_name)]
+    if text.pool_type == "last":
+        if not text.hf_tokenizer_name:
+            raise CheckpointError(
+                f"{folder / CONFIG}: text_cfg names no hf_tokenizer_name: open_clip would split the texts by CLIP's "
+                "own vocabulary, which is not known for a model that is pooled at the last position"
+            )
+        return read_siglip_tokenizer(folder, text.context_length, cleaning)
+    engine, special = read_tokenizer(folder)
     if not text.hf_tokenizer_name:
         try:
             split_as_openai(engine, lower=cleaning != "ftfy")

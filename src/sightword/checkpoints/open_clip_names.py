@@ -1,7 +1,8 @@
 """The names of open_clip's tensors, which are also those of OpenAI's files (model.py of openai/CLIP and open_clip 3.3).
 
-The image tower stands under `visual.`. The text tower stands bare in the "CLIP" class, and under `text.` in
-"CustomTextCLIP". Both projections are matrices [W, D], applied from the right: transposed against ours.
+The image tower stands under `visual.`, and one of timm's under `visual.trunk.`. The text tower stands bare in the
+"CLIP" class, and under `text.` in "CustomTextCLIP". Projections are matrices [W, D], applied from the right: transposed
+against ours; only one with a bias is a layer, as here.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from sightword.checkpoints.renaming import Rename
+from sightword.checkpoints.open_clip_timm import timm_names
+from sightword.checkpoints.renaming import Rename, both
 
 _TEXT = ("transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
 _BLOCK = {
@@ -25,6 +27,7 @@ _BLOCK = {
 }
 _TOPS = {
     "log_scale": "logit_scale",
+    "logit_bias": "logit_bias",
     "image.patches": "visual.conv1",
     "image.class_token": "visual.class_embedding",
     "image.positions": "visual.positional_embedding",
@@ -45,12 +48,13 @@ _TOPS = {
 
 def names_of(ours: Mapping[str, Tensor], custom: bool) -> list[Rename]:
     """Their name for each tensor of our state dict `ours`. custom: in the layout of CustomTextCLIP."""
-    return [
-        Rename(
-            name, (_renamed(name, custom),), transposed=name in ("image.projection.weight", "text.projection.weight")
-        )
-        for name in ours
-    ]
+    rows = timm_names(ours) if "image.attention_pool.probe" in ours else []
+    done = {name for row in rows for name in ((row.ours,) if isinstance(row.ours, str) else row.ours)}
+    if "text.projection.bias" in ours:
+        rows += both("text.projection", "text.text_projection" if custom else "text_projection")
+        done |= {"text.projection.weight", "text.projection.bias"}
+    matrices = ("image.projection.weight", "text.projection.weight")
+    return rows + [Rename(name, _renamed(name, custom), name in matrices) for name in ours if name not in done]
 
 
 def _renamed(name: str, custom: bool) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer as Engine
 from tokenizers import processors
@@ -35,8 +36,8 @@ class Special:
     pad_id: int | None
 
 
-def read_special(folder: Path, engine: Engine) -> Special:
-    """Raises CheckpointError where a named token is none, or where the tokenizer frames a text by other tokens."""
+def read_names(folder: Path) -> dict[str, str]:
+    """The special tokens that the files beside `tokenizer.json` name."""
     named: dict[str, str] = {}
     for file in _NAMES:
         values = read_json(folder / file) if (folder / file).is_file() else {}
@@ -45,6 +46,12 @@ def read_special(folder: Path, engine: Engine) -> Special:
             token = token.get("content") if isinstance(token, dict) else token
             if isinstance(token, str):
                 named.setdefault(key, token)
+    return named
+
+
+def read_special(folder: Path, engine: Engine) -> Special:
+    """Raises CheckpointError where a named token is none, or where the tokenizer frames a text by other tokens."""
+    named = read_names(folder)
     start, end = named.get("bos_token", START), named.get("eos_token", END)
     start_id, end_id = _id(engine, start, folder), _id(engine, end, folder)
     if engine.post_processor is not None:
@@ -77,44 +84,51 @@ def read_tokenizer(folder: Path) -> tuple[Engine, Special]:
 
 
 def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
-    """`tokenizer.json` as it is, and beside it the settings by which transformers reads it.
+    """`tokenizer.json` as it is, and beside it the settings by which transformers reads it."""
+    (folder / TOKENIZER).write_text(framed_by(tokenizer).to_str(pretty=True), encoding="utf-8")
+    # An ordinary token (open_clip pads with id 0, which is "!") would become special there, and be cut out of texts.
+    # What pads makes no difference behind the end token.
+    spec = tokenizer.spec
+    added = tokenizer.engine.get_added_tokens_decoder().get(spec.pad_id)
+    pad = added.content if added is not None and added.special else spec.end_token
+    write_json(folder / SETTINGS, settings_of(spec, pad))
 
-    A tokenizer of ours frames no text by itself (its TextSpec does). There the frame is added to the file: without it,
-    transformers would pool in the wrong place, silently.
+
+def framed_by(tokenizer: Tokenizer) -> Engine:
+    """A copy of the tokenizer's engine that frames texts by itself.
+
+    A tokenizer of ours does not (its TextSpec does). Without the frame, transformers would pool in the wrong place,
+    silently.
     """
     spec = tokenizer.spec
-    text = tokenizer.engine.to_str(pretty=True)
-    if tokenizer.engine.post_processor is None:
-        framed = Engine.from_str(text)
-        special = [(spec.end_token, spec.end_id)]
-        if spec.start_token is not None and spec.start_id is not None:
-            special = [(spec.start_token, spec.start_id), *special]
+    engine = Engine.from_str(tokenizer.engine.to_str())
+    special = [(spec.end_token, spec.end_id)]
+    if spec.start_token is not None and spec.start_id is not None:
+        special = [(spec.start_token, spec.start_id), *special]
+    if engine.post_processor is None or engine.encode("").ids != [number for _, number in special]:
         before = [token for token, _ in special[:-1]]
-        framed.post_processor = processors.TemplateProcessing(
+        engine.post_processor = processors.TemplateProcessing(
             single=[*before, "$A", spec.end_token],
             pair=[*before, "$A", "$B", spec.end_token],
             special_tokens=special,
         )
-        text = framed.to_str(pretty=True)
-    (folder / TOKENIZER).write_text(text, encoding="utf-8")
-    # An ordinary token (open_clip pads with id 0, which is "!") would become special there, and be cut out of texts.
-    # What pads makes no difference behind the end token.
-    added = tokenizer.engine.get_added_tokens_decoder().get(spec.pad_id)
-    pad = added.content if added is not None and added.special else spec.end_token
-    write_json(
-        folder / SETTINGS,
-        {
-            # Reads tokenizer.json as it is. CLIPTokenizer of transformers 5 takes only its vocabulary and merges, and
-            # puts CLIP's own splitting around them.
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": spec.start_token,
-            "eos_token": spec.end_token,
-            "pad_token": pad,
-            "unk_token": spec.end_token,
-            "model_max_length": spec.context,
-            "clean_up_tokenization_spaces": False,
-        },
-    )
+    return engine
+
+
+def settings_of(spec: TextSpec, pad: str) -> dict[str, Any]:
+    """What `tokenizer_config.json` must say, so that transformers reads `tokenizer.json` as it is."""
+    start = {} if spec.start_token is None else {"bos_token": spec.start_token}
+    return {
+        # CLIPTokenizer of transformers 5 takes only vocabulary and merges, and puts CLIP's own splitting around them.
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        **start,
+        "eos_token": spec.end_token,
+        "pad_token": pad,
+        "unk_token": spec.end_token,
+        "padding_side": "right",
+        "model_max_length": spec.context,
+        "clean_up_tokenization_spaces": False,
+    }
 
 
 def make_tokenizer(engine: Engine, special: Special, context: int, pad_id: int, clean: Clean = "none") -> Tokenizer:

@@ -109,10 +109,10 @@ def in_float32(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def scalar(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The same, with `name` of shape [] where it is a vector of one entry: both forms are met."""
-    tensor = weights.get(name)
-    return weights | {name: tensor.reshape(())} if tensor is not None and tensor.shape == (1,) else weights
+def with_shape(weights: Mapping[str, Tensor], names: Iterable[str], shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """The same, with single numbers of `names` in this shape: as [] and as [1] both are met."""
+    reshaped = {name: weights[name].reshape(shape) for name in names if name in weights and weights[name].numel() == 1}
+    return {**weights, **reshaped}
 
 
 def check_weights(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path, by: str) -> None:

@@ -1,0 +1,42 @@
+"""CLIP's and SigLIP's towers among all that can be built here: what the classes of other libraries can hold."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from sightword.towers.dual import DualEncoderConfig
+from sightword.towers.text import TextConfig
+from sightword.towers.vit import ViTConfig
+
+_CLIP_IMAGE: dict[str, Any] = {
+    "class_token": True, "norm_in": True, "patch_bias": False, "pool": "class", "projection": "linear",
+}  # fmt: skip
+_CLIP_TEXT: dict[str, Any] = {"causal": True, "pool": "end", "projection": "linear"}
+_SIGLIP_IMAGE: dict[str, Any] = {
+    "class_token": False, "norm_in": False, "patch_bias": True, "pool": "attention", "projection": "none",
+}  # fmt: skip
+_SIGLIP_TEXT: dict[str, Any] = {"causal": False, "pool": "last"}
+
+
+def kind_of(architecture: DualEncoderConfig) -> Literal["clip", "siglip", "other"]:
+    """`clip`: with a Vision Transformer or a ModifiedResNet. `siglip`: of a fixed resolution, with a projection of its
+    texts or without one."""
+    image, text = architecture.image, architecture.text
+    if image.kind == "backbone" or text.kind == "encoder":
+        return "other"
+    clip_image = image.kind == "resnet" or image == image.model_copy(update=_CLIP_IMAGE)
+    if clip_image and text == text.model_copy(update=_CLIP_TEXT) and not architecture.bias:
+        return "clip"
+    siglip_image = image.kind == "vit" and image == image.model_copy(update=_SIGLIP_IMAGE)
+    siglip_text = text == text.model_copy(update=_SIGLIP_TEXT) and text.projection != "linear"
+    return "siglip" if siglip_image and siglip_text and architecture.bias else "other"
+
+
+def siglip_image(image_size: int, patch: int, **blocks: Any) -> ViTConfig:
+    """SigLIP's image tower (arXiv 2303.15343). blocks: the other fields of ViTConfig."""
+    return ViTConfig(image_size=image_size, patch=patch, **_SIGLIP_IMAGE, **blocks)
+
+
+def siglip_text(vocabulary: int, context: int, **blocks: Any) -> TextConfig:
+    """SigLIP's text tower. blocks: the other fields of TextConfig."""
+    return TextConfig(vocabulary=vocabulary, context=context, **_SIGLIP_TEXT, projection="bias", **blocks)
