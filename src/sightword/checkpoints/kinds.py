@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from sightword.towers.dual import DualEncoderConfig
-from sightword.towers.text import TextConfig
-from sightword.towers.vit import ViTConfig
+from sightword.towers.configs import DualEncoderConfig, TextConfig, ViTConfig
 
 _CLIP_IMAGE: dict[str, Any] = {
     "class_token": True, "norm_in": True, "patch_bias": False, "pool": "class", "projection": "linear",

@@ -15,11 +15,15 @@ from pydantic import Field
 from sightword.checkpoints.open_clip_timm import TOWERS
 from sightword.config import Config, Positive, PositiveFloat, parse
 from sightword.errors import CheckpointError
-from sightword.towers.dual import DualEncoderConfig
-from sightword.towers.layers import NORM_EPS, Activation, Projection
-from sightword.towers.resnet import ResNetConfig
-from sightword.towers.text import TextConfig
-from sightword.towers.vit import ViTConfig
+from sightword.towers.configs import (
+    NORM_EPS,
+    Activation,
+    DualEncoderConfig,
+    Projection,
+    ResNetConfig,
+    TextConfig,
+    ViTConfig,
+)
 
 
 class Norm(Config):

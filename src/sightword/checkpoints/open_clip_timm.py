@@ -16,8 +16,7 @@ from torch import Tensor
 from sightword.checkpoints.kinds import siglip_image
 from sightword.checkpoints.renaming import Rename
 from sightword.errors import RequestError
-from sightword.towers.layers import Activation
-from sightword.towers.vit import ViTConfig
+from sightword.towers.configs import Activation, ViTConfig
 
 _SIZES: tuple[tuple[str, int, tuple[int, ...], int, int, int, float, Activation], ...] = (
     # name, patch, image sizes, width, layers, heads, MLP ratio, activation

@@ -45,9 +45,8 @@ from sightword.config import Positive, PositiveFloat, parse
 from sightword.data.tokenizer import Tokenizer
 from sightword.errors import CheckpointError, RequestError
 from sightword.files import whole_folder
-from sightword.towers.dual import DualEncoder, DualEncoderConfig
-from sightword.towers.text import TextConfig
-from sightword.towers.vit import ViTConfig
+from sightword.towers.configs import DualEncoderConfig, TextConfig, ViTConfig
+from sightword.towers.dual import DualEncoder
 
 MODEL_TYPE = "clip"
 LEGACY_END = 2

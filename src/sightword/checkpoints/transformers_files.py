@@ -17,9 +17,7 @@ from sightword.checkpoints.renaming import Rename, both
 from sightword.checkpoints.weights import in_float32, read_pickled, read_safetensors, read_shards
 from sightword.config import Config, Positive, PositiveFloat
 from sightword.errors import CheckpointError
-from sightword.towers.layers import Activation
-from sightword.towers.text import TextConfig
-from sightword.towers.vit import ViTConfig
+from sightword.towers.configs import Activation, TextConfig, ViTConfig
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 INDEX, PICKLED = "model.safetensors.index.json", "pytorch_model.bin"
