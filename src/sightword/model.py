@@ -50,7 +50,7 @@ def load(
     revision: str | None = None,
     decode: Decode = "fast",
 ) -> Model:
-    """Load a checkpoint of any known family: Sightword's own, open_clip's, transformers' CLIPModel.
+    """Load a checkpoint of any known family: Sightword's own, open_clip's, transformers' CLIPModel and SiglipModel.
 
     name: a folder, or a repository of the Hub (`org/name`, `org/name@revision`), of which the files that are needed are
     downloaded once. A `Path` is always a folder. revision: a branch, a tag or a commit of the repository.

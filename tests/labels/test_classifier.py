@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 import sightword
+from sightword.checkpoints.contract import Contract
+from sightword.checkpoints.native import save_checkpoint
+from sightword.data.tokenizer import Tokenizer
 from sightword.errors import ImageError, RequestError
 from sightword.labels.classifier import Predictions
+from sightword.labels.files import classify_files
 from sightword.labels.prompts import PHOTO, PLAIN, check_labels, fill
 from sightword.labels.zero_shot import _heads, zero_shot_head
 from sightword.model import Model
+from sightword.towers.dual import DualEncoder
 
 LABELS = ["red circle", "green square", "blue star"]
 TEMPLATES = ["a {}.", "{}", "my {} sky"]
@@ -152,6 +159,30 @@ def test_scores_are_the_softmax_of_scaled_cosines(model: Model, image_files: lis
     assert np.allclose(scores, expected, atol=1e-5)
     assert np.allclose(scores.sum(axis=1), 1, atol=1e-6)
     assert scores.shape == (8, 3)
+
+
+def test_scores_of_a_sigmoid_model_are_of_each_label_by_itself(
+    encoder: DualEncoder, contract: Contract, tokenizer: Tokenizer, image_files: list[Path], tmp_path: Path
+) -> None:
+    architecture = contract.architecture.model_copy(update={"bias": True})
+    sigmoid = DualEncoder(architecture)
+    sigmoid.load_state_dict(encoder.state_dict() | {"logit_bias": torch.tensor(-1.5)})
+    save_checkpoint(tmp_path / "m", sigmoid, contract.model_copy(update={"architecture": architecture}), tokenizer)
+    model = sightword.load(tmp_path / "m", device="cpu")
+    assert model.bias == -1.5
+    predictions = model.classifier(LABELS).predict(image_files)
+    cosines = model.embed_images(image_files).astype(np.float64) @ model.embed_texts(LABELS).T
+    expected = 1 / (1 + np.exp(1.5 - model.scale * cosines))
+    assert predictions.rule == "sigmoid"
+    assert np.allclose(predictions.scores, expected, atol=1e-5)
+    assert predictions.scores.dtype == np.float32
+    # So the other labels have no say.
+    alone = model.classifier(LABELS[1:2]).predict(image_files).scores
+    assert np.allclose(alone, predictions.scores[:, 1:2], rtol=1e-4)
+    assert "a sigmoid, of each label by itself" in classify_files(model.classifier(LABELS), image_files, 1).note
+    far = replace(model.classifier(LABELS), bias=-1e4)
+    with np.errstate(all="raise", under="ignore"):
+        assert not far.predict(image_files[:1]).scores.any()
 
 
 def test_predictions_do_not_depend_on_how_a_picture_comes(model: Model, image_files: list[Path]) -> None:

@@ -71,8 +71,13 @@ class Embedder:
 
     @property
     def scale(self) -> float:
-        """What a cosine is multiplied with before a softmax."""
+        """What a cosine is multiplied with to give a logit."""
         return float(self.model.scale.detach())
+
+    @property
+    def bias(self) -> float | None:
+        """What is then added, in a sigmoid model (SigLIP). None in a softmax model."""
+        return None if self.model.logit_bias is None else float(self.model.logit_bias.detach())
 
     @property
     def dim(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -11,14 +12,21 @@ from sightword.data.images import ImageLike
 from sightword.embedding.embedder import Embedder, Vectors
 from sightword.errors import ImageError, RequestError
 
+Rule: TypeAlias = Literal["softmax", "sigmoid"]
+
 
 @dataclass(frozen=True)
 class Predictions:
-    """scores [N, C]: softmax over the given labels. They say which of these labels fits best, and by how much; they
-    are no probability that it is true: something that is none of the labels still gets scores that add up to 1."""
+    """scores [N, C], by the rule that the model was trained with.
+
+    softmax, over the given labels: they say which of these labels fits best, and by how much; they are no probability
+    that it is true: something that is none of the labels still gets scores that add up to 1. sigmoid, of a model as
+    SigLIP: each label is judged by itself, so that all may be low, or several high; they are not calibrated either.
+    """
 
     labels: tuple[str, ...]
     scores: Vectors
+    rule: Rule = "softmax"
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -37,12 +45,18 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Classifier:
-    """weights: [C, D], one unit vector a label. scale: what a cosine is multiplied with before the softmax."""
+    """weights: [C, D], one unit vector a label. A logit is scale * cosine, + bias in a sigmoid model: whether there
+    is one decides the rule of the scores."""
 
     embedder: Embedder
     labels: tuple[str, ...]
     weights: Vectors
     scale: float
+    bias: float | None = None
+
+    @property
+    def rule(self) -> Rule:
+        return "softmax" if self.bias is None else "sigmoid"
 
     def predict(
         self,
@@ -56,6 +70,8 @@ class Classifier:
     def predict_features(self, features_ND: Vectors) -> Predictions:
         """Unit vectors of pictures to scores."""
         logits_NC = self.scale * (features_ND @ self.weights.T)
+        if self.bias is not None:
+            return Predictions(self.labels, np.exp(-np.logaddexp(0, -logits_NC - self.bias)), self.rule)
         logits_NC -= logits_NC.max(axis=1, keepdims=True)
         exp_NC = np.exp(logits_NC)
-        return Predictions(self.labels, exp_NC / exp_NC.sum(axis=1, keepdims=True))
+        return Predictions(self.labels, exp_NC / exp_NC.sum(axis=1, keepdims=True), self.rule)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sightword.data.pairs import Skipped, is_image_file
 from sightword.errors import ImageError, RequestError
-from sightword.labels.classifier import Classifier
+from sightword.labels.classifier import Classifier, Rule
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Classified:
     top: tuple[tuple[tuple[str, float], ...], ...]
     skipped: tuple[Skipped, ...]
     labels: tuple[str, ...]
+    rule: Rule = "softmax"
 
     @property
     def exit_code(self) -> int:
@@ -29,6 +30,12 @@ class Classified:
     @property
     def note(self) -> str:
         """What the scores are."""
+        if self.rule == "sigmoid":
+            return (
+                "Scores are a sigmoid, of each label by itself: they do not add up to 1, and a picture of something "
+                "else may score low on all. They are not calibrated: look at some of your pictures before you set a "
+                "limit."
+            )
         if len(self.labels) == 1:
             return "With one label its score is always 1: add labels for what it might be instead."
         return (
@@ -78,4 +85,5 @@ def classify_files(
         top=tuple(map(tuple, predictions.top(top))),
         skipped=tuple(Skipped(str(files[i]), error.reason) for i, error in errors.items()),
         labels=classifier.labels,
+        rule=classifier.rule,
     )

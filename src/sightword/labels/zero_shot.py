@@ -24,9 +24,10 @@ _heads: WeakKeyDictionary[Embedder, dict[tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def zero_shot(embedder: Embedder, labels: Sequence[str], templates: Sequence[str] = PLAIN) -> Classifier:
-    """A classifier whose scores are the softmax, over these labels, of scale * cosine."""
+    """A classifier whose scores are the softmax, over these labels, of scale * cosine; or, of a sigmoid model, the
+    sigmoid of scale * cosine + bias, of each label by itself."""
     labels = check_labels(labels)
-    return Classifier(embedder, labels, zero_shot_head(embedder, labels, templates), embedder.scale)
+    return Classifier(embedder, labels, zero_shot_head(embedder, labels, templates), embedder.scale, embedder.bias)
 
 
 def zero_shot_head(embedder: Embedder, labels: Sequence[str], templates: Sequence[str] = PLAIN) -> Vectors:
