@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from sightword.errors import CheckpointError, ImageError, RequestError, SightwordError
 
 if TYPE_CHECKING:
+    from sightword.embedding.bulk import embed
+    from sightword.embedding.parts import iter_vectors, read_vectors
     from sightword.labels.classifier import Classifier
     from sightword.model import Model, load, push
 
@@ -29,15 +31,21 @@ __all__ = [
     "RequestError",
     "SightwordError",
     "__version__",
+    "embed",
+    "iter_vectors",
     "load",
     "push",
+    "read_vectors",
 ]
 
 _LAZY = {
     "Classifier": "sightword.labels.classifier",
     "Model": "sightword.model",
+    "embed": "sightword.embedding.bulk",
+    "iter_vectors": "sightword.embedding.parts",
     "load": "sightword.model",
     "push": "sightword.model",
+    "read_vectors": "sightword.embedding.parts",
 }
 
 

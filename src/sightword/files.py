@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -15,27 +16,35 @@ from sightword.errors import RequestError, SightwordError
 
 @contextmanager
 def whole_file(path: Path) -> Generator[Path, None, None]:
-    """A temporary file beside `path`, moved over it when the block ends well, and removed otherwise."""
-    _make(path.parent)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    """A temporary file beside `path`, moved over it when the block ends well, and removed otherwise.
+
+    It is on the disk before it takes its place, so that a machine that fails leaves no empty file.
+    """
+    make_folder(path.parent)
+    temporary: Path | None = None
     try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         temporary.chmod(0o644)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as failure:
-        raise SightwordError(
-            f"{path}: could not be written ({failure.strerror or failure}); nothing was changed"
-        ) from None
+        reason = failure.strerror or str(failure)
+        if failure.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason = f"the disk is full: make room in {path.parent}"
+        raise SightwordError(f"{path}: could not be written ({reason}); nothing was changed") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def whole_folder(path: Path) -> Generator[Path, None, None]:
     """A temporary folder beside `path` that takes its place when the block ends well, and is removed otherwise."""
-    _make(path.parent)
+    make_folder(path.parent)
     if path.exists() and not path.is_dir():
         raise SightwordError(f"{path}: is a file, and a folder is to be written there; nothing was changed")
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -65,7 +74,7 @@ def refuse_existing(folder: Path) -> None:
         raise RequestError(f"{folder}: is there already; name a new folder")
 
 
-def _make(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as failure:

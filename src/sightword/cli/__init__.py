@@ -15,9 +15,10 @@ app = App(
     help_epilogue="Exit codes: 0 done, 1 the work failed, 2 the request was wrong.",
     help_format="plaintext",  # markdown would double the time that --help takes
     version=__version__,
+    suppress_keyboard_interrupt=False,  # what is to be said then stands below
 )
 # Each verb is a module of its name, imported when help or a call asks for it; what it needs, it imports when it runs.
-VERBS = ("quickstart", "train", "classify", "convert", "fetch", "export")
+VERBS = ("quickstart", "train", "classify", "embed", "convert", "fetch", "export")
 for _verb in VERBS:
     app.command(f"sightword.cli.{_verb}:{_verb}", name=_verb)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,12 +93,33 @@ def training_progress() -> Generator[Callable[[Status], None] | None, None, None
 
 
 @contextmanager
-def counting_progress(what: str) -> Generator[Callable[[int, int], None] | None, None, None]:
-    """A bar that is told (done, of how many). None in a pipe."""
+def counting_progress(what: str) -> Generator[Callable[[int, int | None], None] | None, None, None]:
+    """A bar that is told (done, of how many), with the rate and the time left; the number is None as long as things are
+    being listed. None in a pipe."""
     if not errors.is_terminal:
         yield None
         return
-    columns = (TextColumn(what), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[counts]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=errors, transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task(what, total=None, counts="")
+        # When the first number came, and which: what an earlier sitting did is no part of the rate.
+        begun: tuple[float, int] | None = None
+
+        def show(done: int, total: int | None) -> None:
+            nonlocal begun
+            if total is None:
+                bar.update(task, description=f"listing for {what}", counts=f"{done:,}")
+                return
+            if begun is None:
+                begun = time.monotonic(), done
+                bar.reset(task, total=total, completed=done, description=what)
+            seconds = time.monotonic() - begun[0]
+            rate = f" · {(done - begun[1]) / seconds:.0f}/s" if seconds > 1 else ""
+            bar.update(task, completed=done, counts=f"{done:,}/{total:,}{rate}")
+
+        yield show

@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from sightword.data.pairs import Pair, PairList, Skipped, is_image_file
+from sightword.data.tables import PATH_COLUMNS, open_table
 from sightword.errors import RequestError
 
-_PATH_COLUMNS = ("path", "image", "filepath", "file", "filename")
 _TEXT_COLUMNS = ("text", "caption", "title")
 
 
@@ -76,11 +75,11 @@ def _from_table(path: Path) -> PairList:
 
 def _rows(path: Path) -> Iterable[tuple[str, str]]:
     if path.suffix.lower() == ".parquet":
-        table = _read_parquet(path)
-        image, text = _columns(path, table.column_names)
-        for batch in table.select([image, text]).to_batches():
-            for row in batch.to_pylist():
-                yield str(row[image] or ""), str(row[text] or "")
+        with open_table(path) as table:
+            image, text = _columns(path, table.schema_arrow.names)
+            for batch in table.iter_batches(columns=[image, text]):
+                for row in batch.to_pylist():
+                    yield str(row[image] or ""), str(row[text] or "")
         return
     # utf-8-sig: spreadsheets put a byte order mark in front of the first column's name.
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
@@ -93,25 +92,13 @@ def _rows(path: Path) -> Iterable[tuple[str, str]]:
             raise RequestError(f"{path}: line {reader.line_num}: not a readable table ({failure})") from None
 
 
-def _read_parquet(path: Path) -> Any:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise RequestError(f"{path}: Parquet needs pyarrow: pip install 'sightword[train]'") from None
-    try:
-        return pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowInvalid, OSError) as failure:
-        raise RequestError(f"{path}: not a readable Parquet file ({failure})") from None
-
-
 def _columns(path: Path, names: Iterable[str]) -> tuple[str, str]:
     names = list(names)
-    image = next((name for name in _PATH_COLUMNS if name in names), None)
+    image = next((name for name in PATH_COLUMNS if name in names), None)
     text = next((name for name in _TEXT_COLUMNS if name in names), None)
     if image is None or text is None:
         raise RequestError(
-            f"{path}: needs a column of paths (one of {', '.join(_PATH_COLUMNS)}) and one of texts "
+            f"{path}: needs a column of paths (one of {', '.join(PATH_COLUMNS)}) and one of texts "
             f"(one of {', '.join(_TEXT_COLUMNS)}); it has {', '.join(names) or 'none'}"
         )
     return image, text

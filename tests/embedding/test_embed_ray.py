@@ -1,0 +1,69 @@
+"""`embed` on a Ray cluster of two workers: the same files, and the same way on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sightword.embedding.bulk import embed
+from sightword.errors import RequestError, SightwordError
+from tests.embedding.test_embed import files_of
+
+ray = pytest.importorskip("ray")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            ray.init(
+                address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+            )
+        except Exception as failure:  # Ray gives its own processes 30 seconds: too few on a machine that is busy
+            pytest.skip(f"Ray does not start here: {failure}")
+        yield
+        ray.shutdown()
+
+
+def test_a_cluster_that_is_not_there(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="no Ray cluster at 'auto'"):
+        embed(photos, checkpoint, tmp_path / "out", ray="auto")
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_workers_of_a_cluster_give_the_same_files(
+    cluster: None, checkpoint: Path, photos: Path, tmp_path: Path
+) -> None:
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    embed(photos, checkpoint, whole, part_size=8, batch_size=3, device="cpu")
+    # One of the parts is there already: a job that is begun with Ray goes on without, and the other way round.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sightword.embedding.bulk.finish", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            embed(photos, checkpoint, out, part_size=8, batch_size=3, device="cpu")
+    for part in (1, 2, 3):
+        (out / f"part-0000{part}.parquet").unlink()
+    told: list[int] = []
+    report = embed(
+        photos,
+        checkpoint,
+        out,
+        part_size=8,
+        batch_size=3,
+        ray="local",
+        workers=2,
+        progress=lambda done, total: told.append(done),
+    )
+    assert (report.now, report.embedded, report.skipped) == (22, 27, 3)
+    assert (told[0], told[-1]) == (8, 30)
+    assert files_of(out) == files_of(whole)
+
+    # What fails on a worker is said as it is.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sightword.embedding.bulk.fingerprint", lambda *_: "sha256:another")
+        with pytest.raises(SightwordError, match="not the model that the work was begun with"):
+            embed(photos, checkpoint, tmp_path / "other", ray="local", workers=1)
