@@ -10,6 +10,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from sightword.embedding.bulk import embed
 from tests.conftest import make_picture
 
 BROKEN = ("03.png", "11.png", "12.png")  # of the folder
@@ -55,3 +56,16 @@ def shards(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sorted_files(photos: Path) -> list[tuple[str, bytes]]:
     found = [(file.relative_to(photos).as_posix(), file.read_bytes()) for file in photos.rglob("*.png")]
     return sorted(found)
+
+
+@pytest.fixture(scope="session")
+def whole(checkpoint: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pictures in parts of eight, in one go. Read only."""
+    out = tmp_path_factory.mktemp("whole") / "vectors"
+    embed(photos, checkpoint, out, part_size=8, batch_size=3, device="cpu")
+    return out
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """All that a finished folder holds, hidden files excepted."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}

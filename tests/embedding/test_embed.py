@@ -18,23 +18,14 @@ import pytest
 
 import sightword
 from sightword.checkpoints.fingerprint import fingerprint
-from sightword.data.listing import Listing
 from sightword.embedding import outfolder, worker
 from sightword.embedding.bulk import embed
-from sightword.embedding.parts import write_list
-from sightword.embedding.processes import embed_in_processes, find_devices
-from sightword.embedding.worker import Job
 from sightword.errors import RequestError, SightwordError
 from sightword.model import Model
 from tests.conftest import make_picture
-from tests.embedding.conftest import BROKEN, sorted_files
+from tests.embedding.conftest import BROKEN, files_of, sorted_files
 
 REASON = "is damaged or cut short"
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    """All that a finished folder holds, hidden files excepted."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
 
 
 def lines(folder: Path) -> list[dict[str, str]]:
@@ -45,14 +36,6 @@ def lines(folder: Path) -> list[dict[str, str]]:
 def expected(model: Model, photos: Path) -> tuple[list[str], np.ndarray]:
     good = [(key, data) for key, data in sorted_files(photos) if key not in BROKEN]
     return [key for key, _ in good], model.embed_images([data for _, data in good])
-
-
-@pytest.fixture(scope="module")
-def whole(checkpoint: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pictures in parts of eight, in one go. Read only."""
-    out = tmp_path_factory.mktemp("whole") / "vectors"
-    embed(photos, checkpoint, out, part_size=8, batch_size=3, device="cpu")
-    return out
 
 
 # --- what comes out -------------------------------------------------------------------------------------------------
@@ -92,6 +75,7 @@ def test_the_files_are_what_the_documents_say(checkpoint: Path, photos: Path, mo
         "dim": model.dim,
         "dtype": "float16",
         "precision": "fp32",
+        "decode": "fast",
         "source": [str(photos)],
         "image_column": None,
         "key_column": None,
@@ -259,7 +243,8 @@ def test_a_finished_folder_is_left_as_it_is(
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in whole.iterdir()}
     monkeypatch.chdir(photos)  # a source is the same, from wherever it is named
-    report = embed(".", checkpoint, whole, part_size=8, device="cpu")
+    # And `auto` is what it was begun with.
+    report = embed(".", checkpoint, whole, part_size=8, device="cpu", precision="auto")
     assert (report.now, report.images, report.embedded) == (0, 30, 27)
     assert {path: path.stat().st_mtime_ns for path in whole.iterdir()} == before
 
@@ -268,6 +253,7 @@ def test_a_finished_folder_is_left_as_it_is(
     ("change", "message"),
     [
         ({"precision": "bf16"}, "was begun with precision 'fp32', and not 'bf16'"),
+        ({"decode": "exact"}, "was begun with decode 'fast', and not 'exact'"),
         ({"part_size": 9}, "was begun with part_size 8, and not 9"),
         ({"key_column": "k"}, "was begun with key_column None, and not 'k'"),
         ({"source": "elsewhere"}, "was begun with another source"),
@@ -414,40 +400,7 @@ def test_a_disk_that_fills_at_any_file(
     assert files_of(out) == files_of(whole)
 
 
-# --- several devices ------------------------------------------------------------------------------------------------
-
-
-def test_two_devices_give_the_same_files(checkpoint: Path, photos: Path, whole: Path, tmp_path: Path) -> None:
-    told: list[int] = []
-
-    def count(done: int, total: int | None) -> None:
-        if total:
-            told.append(done)
-
-    report = embed(
-        photos, checkpoint, tmp_path / "out", part_size=8, batch_size=3, device=["cpu", "cpu"], progress=count
-    )
-    assert (report.now, report.embedded, report.skipped) == (30, 27, 3)
-    assert files_of(tmp_path / "out") == files_of(whole)
-    assert (told[0], told[-1]) == (0, 30)
-
-
-def test_what_fails_in_a_worker_is_said_as_it_is(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="the device 'cuda:77' cannot be used here"):
-        embed(photos, checkpoint, tmp_path / "out", device=["cpu", "cuda:77"])
-    for _ in write_list(tmp_path / ".list.parquet", Listing([photos]), 8):
-        pass
-    job = Job(tmp_path, checkpoint, "sha256:another", "fp32", 3, None)
-    with pytest.raises(SightwordError, match="not the model that the work was begun with"):
-        embed_in_processes(job, ["cpu"], [0, 1, 2, 3], lambda images: None)
-
-
-def test_auto_is_every_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
-    assert find_devices("auto") == find_devices("cuda") == ["cuda:0", "cuda:1", "cuda:2"]
-    assert find_devices("cuda:1") == ["cuda:1"]
-    assert find_devices("cpu") == ["cpu"]
+# --- memory -----------------------------------------------------------------------------------------------------------
 
 
 def test_nothing_reads_ahead_of_a_part(checkpoint: Path, photos: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sightword.embedding.bulk import embed
 from sightword.errors import RequestError, SightwordError
-from tests.embedding.test_embed import files_of
+from tests.embedding.conftest import files_of
 
 ray = pytest.importorskip("ray")
 

@@ -23,7 +23,7 @@ def embed(
     part_size: Annotated[int, Parameter(help="Images of a part: what a killed job may have to do again.")] = 10_000,
     batch_size: Annotated[int, Parameter(help="Images that the model takes at a time.")] = 64,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
     ray: Annotated[str | None, Parameter(help="Use a Ray cluster: its address, auto, or local.")] = None,
     workers: Annotated[
         int | None, Parameter(help="Of the cluster: one a GPU otherwise, or one a machine where there is none.")

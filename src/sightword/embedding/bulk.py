@@ -15,8 +15,9 @@ from sightword.checkpoints.fingerprint import fingerprint
 from sightword.checkpoints.hub import locate
 from sightword.data.listing import Listing
 from sightword.data.stored import printable
+from sightword.embedding import Precision
 from sightword.embedding.cluster import embed_on_cluster, ray_cluster
-from sightword.embedding.embedder import Embedder, Precision, find_device, use_bf16
+from sightword.embedding.embedder import Decode, Embedder, find_device
 from sightword.embedding.outfolder import begin, finish, locked, open_list, unfinished
 from sightword.embedding.parts import FORMAT, MANIFEST, read_manifest
 from sightword.embedding.processes import embed_in_processes, find_devices
@@ -70,7 +71,8 @@ def embed(
     part_size: int = 10_000,
     batch_size: int = 64,
     device: str | Sequence[str] = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
+    decode: Decode = "fast",
     ray: str | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -78,8 +80,9 @@ def embed(
     """Embed the pictures of `source` with the checkpoint `model` into the folder `out`.
 
     source: folders, image files, Parquet tables, WebDataset shards; `sightword.data.listing` says how they are read.
-    device: several share the work, as do all GPUs where `auto` or `cuda` finds more than one. ray: the address of a
-    cluster, `auto` or `local`; workers: of it, otherwise one a GPU, or one a machine.
+    device, precision, decode: as in `Embedder`; several devices share the work, as do all GPUs where `auto` or `cuda`
+    finds more than one. ray: the address of a cluster, `auto` or `local`; workers: of it, otherwise one a GPU, or one a
+    machine.
 
     The pictures are listed first and the list is kept, so that the same call goes on where a killed one stopped.
     `read_vectors` reads the result. Raises RequestError, also where `out` holds something else.
@@ -95,21 +98,24 @@ def embed(
         devices = [] if cluster else find_devices(device)
         for name in devices:
             find_device(name)  # refused here, before a worker of its own would fail
-        if precision == "auto":
-            if (out / MANIFEST).exists():
-                precision = read_manifest(out)["precision"]
-            else:
-                precision = _automatic(cluster.device if cluster else devices[0])
-        # Several workers load it on their own devices; here it is only asked what it is.
-        here = devices[0] if len(devices) == 1 else "cpu"
-        embedder = Embedder(*load_folder(*locate(model)), device=here, precision=precision)
+        if precision == "auto" and (out / MANIFEST).exists():
+            precision = read_manifest(out)["precision"]
+        encoder, contract, tokenizer = load_folder(*locate(model))
+        mark = fingerprint(encoder, contract)  # of the weights as they are saved
+        embedder = None
+        if cluster:
+            precision = cluster.precision if precision == "auto" else precision
+        else:
+            embedder = Embedder(encoder, contract, tokenizer, devices[0], precision, decode)
+            precision = embedder.precision
         settings = {
             "format": FORMAT,
             "model": str(model),
-            "fingerprint": fingerprint(embedder.model, embedder.contract),
-            "dim": embedder.dim,
+            "fingerprint": mark,
+            "dim": contract.architecture.embed_dim,
             "dtype": "float16",
             "precision": precision,
+            "decode": decode,
             "source": [printable(str(path)) for path in sources],
             "image_column": image_column,
             "key_column": key_column,
@@ -121,7 +127,7 @@ def embed(
         if not manifest["finished"]:
             with open_list(out) as work:
                 sizes = work.sizes
-            units = unfinished(out, sizes, manifest["fingerprint"])
+            units = unfinished(out, sizes, mark)
             now = sum(sizes[unit] for unit in units)
             done = manifest["images"] - now
 
@@ -133,24 +139,19 @@ def embed(
 
             tick(0)
             place = os.path.abspath(model) if os.path.exists(model) else model
-            job = Job(out, place, manifest["fingerprint"], precision, batch_size, image_column)
+            job = Job(out, place, mark, precision, decode, batch_size, image_column)
             if cluster:
                 embed_on_cluster(job, cluster, units, sizes, tick)
-            elif len(devices) > 1:
-                embed_in_processes(job, devices, units, tick)
-            else:
+            elif embedder and len(devices) == 1:
                 worker = Worker(job, embedder)
                 for unit in units:
                     worker.embed(unit, tick)
+            else:
+                del embedder  # each process loads its own
+                embed_in_processes(job, devices, units, tick)
             manifest = finish(out, manifest, len(sizes))
     counts = {name: manifest[name] for name in ("images", "embedded", "skipped", "dim", "precision")}
     return Report(out=out, parts=len(manifest["parts"]), now=now, seconds=time.monotonic() - began, **counts)
-
-
-def _automatic(device: str) -> Precision:
-    if device == "cuda":  # of a cluster, whose GPUs may not be here
-        return "bf16"
-    return "bf16" if use_bf16("auto", find_device(device)) else "fp32"
 
 
 def _check(sources: Sequence[Path], part_size: int, batch_size: int, workers: int | None) -> None:

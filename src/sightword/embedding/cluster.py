@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sightword.embedding import Precision
 from sightword.embedding.worker import Job, Tick, Worker, load_worker
 from sightword.errors import RequestError, SightwordError
 
@@ -21,6 +22,11 @@ class Cluster:
     workers: int
     cpus: int
     device: str
+
+    @property
+    def precision(self) -> Precision:
+        """`auto`: not measured here, where the GPUs are not."""
+        return "bf16" if self.device == "cuda" else "fp32"
 
 
 @contextmanager

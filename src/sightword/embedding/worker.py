@@ -14,7 +14,8 @@ from sightword.checkpoints.fingerprint import fingerprint
 from sightword.checkpoints.hub import locate
 from sightword.data.images import ImageLike
 from sightword.data.listing import read_listed
-from sightword.embedding.embedder import Embedder, Precision
+from sightword.embedding import Precision
+from sightword.embedding.embedder import Decode, Embedder
 from sightword.embedding.parts import LIST, Left, WorkList, part_name, write_part
 from sightword.errors import ImageError, SightwordError
 
@@ -30,6 +31,7 @@ class Job:
     model: str | Path
     fingerprint: str
     precision: Precision
+    decode: Decode
     batch_size: int
     image_column: str | None
 
@@ -80,7 +82,7 @@ def load_worker(job: Job, device: str, threads: int) -> Worker:
     """A worker in a process of its own, with `threads` for torch and decoding. Raises SightwordError where its model is
     not the one that was meant: a path may lead to other files on another machine, or to newer ones."""
     torch.set_num_threads(threads)
-    embedder = Embedder(*load_folder(*locate(job.model)), device=device, precision=job.precision)
-    if fingerprint(embedder.model, embedder.contract) != job.fingerprint:
+    encoder, contract, tokenizer = load_folder(*locate(job.model))
+    if fingerprint(encoder, contract) != job.fingerprint:
         raise SightwordError(f"{job.model}: not the model that the work was begun with (another fingerprint)")
-    return Worker(job, embedder)
+    return Worker(job, Embedder(encoder, contract, tokenizer, device, job.precision, job.decode))
