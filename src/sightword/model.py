@@ -50,11 +50,12 @@ def load(
     revision: str | None = None,
     decode: Decode = "fast",
 ) -> Model:
-    """Load a checkpoint of any known family: Sightword's own, open_clip's, transformers' CLIPModel and SiglipModel.
+    """Load a checkpoint of any known family: Sightword's own, open_clip's, transformers' CLIPModel and SiglipModel, an
+    archive of OpenAI's.
 
-    name: a folder, or a repository of the Hub (`org/name`, `org/name@revision`), of which the files that are needed are
-    downloaded once. A `Path` is always a folder. revision: a branch, a tag or a commit of the repository.
-    device, precision, decode: as in `Embedder`.
+    name: a folder, an archive (`ViT-B-32.pt`, its vocabulary beside it), or a repository of the Hub (`org/name`,
+    `org/name@revision`), of which the files that are needed are downloaded once. A `Path` is never a repository.
+    revision: a branch, a tag or a commit of the repository. device, precision, decode: as in `Embedder`.
     Raises CheckpointError where it cannot be used as it is.
     """
     model, contract, tokenizer = load_folder(*locate(name, revision))
@@ -82,6 +83,8 @@ def push(
     from sightword.evaluation.card import model_card, read_results
 
     folder = Path(model)
+    if folder.is_file():
+        return load(folder, device="cpu", precision="fp32").push(name, private, revision, results)
     encoder, contract, _ = load_folder(folder)
     found = folder.absolute().parent / "metrics.json" if results is None else Path(results)
     card = model_card(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from sightword.checkpoints import native, open_clip, transformers_clip, transformers_files, transformers_siglip
+from sightword.checkpoints import native, open_clip, openai, transformers_clip, transformers_files, transformers_siglip
 from sightword.checkpoints.contract import Contract
 from sightword.checkpoints.kinds import kind_of
 from sightword.checkpoints.source import UNKNOWN, Source, read_licence, read_source
@@ -70,6 +70,9 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+# One file, which is no folder and is never written: OpenAI's own.
+ARCHIVE = "openai"
+
 # Every small file that a family reads: its config, an index of its weights, and what tells of texts and pictures.
 _BESIDE = (
     "tokenizer.json",
@@ -86,13 +89,14 @@ SETTINGS = (
 
 
 def load_folder(folder: str | Path, source: Source | None = None) -> Loaded:
-    """Read a checkpoint folder of any known family and check it whole.
+    """Read a checkpoint folder of any known family, or an archive of OpenAI's, and check it whole.
 
     source: where it comes from; otherwise its `source.json` says that. Raises CheckpointError. The model is in
     evaluation mode, on the CPU.
     """
     folder = Path(folder)
-    model, contract, tokenizer = FAMILIES[find_family(folder)].load(folder)
+    name = find_family(folder)
+    model, contract, tokenizer = (openai.load_openai if name == ARCHIVE else FAMILIES[name].load)(folder)
     source = source or read_source(folder)
     changes: dict[str, Any] = {}
     if contract.licence == UNKNOWN:
@@ -103,12 +107,14 @@ def load_folder(folder: str | Path, source: Source | None = None) -> Loaded:
 
 
 def find_family(folder: str | Path, names: Collection[str] | None = None) -> str:
-    """The name of the family that a folder belongs to.
+    """The name of the family that a folder belongs to, or ARCHIVE for a file of OpenAI's.
 
     A repository may describe the same model for several libraries. The first that also has its weights there counts.
     names: of its files, where they are not all there yet. Raises CheckpointError.
     """
     folder = Path(folder)
+    if folder.is_file() and folder.suffix == openai.SUFFIX:
+        return ARCHIVE
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such checkpoint folder")
     here = {path.name for path in folder.iterdir() if path.is_file()} if names is None else names

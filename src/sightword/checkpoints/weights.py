@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from sightword.checkpoints.archive import is_archive, read_archive
 from sightword.checkpoints.contract import Contract
 from sightword.data.tokenizer import Tokenizer
 from sightword.errors import CheckpointError
@@ -74,12 +75,15 @@ def _places(index: Path) -> dict[str, str]:
 
 
 def read_pickled(path: Path) -> dict[str, Tensor]:
-    """A state dict as torch.save wrote it. Only tensors and plain containers are read: no code in the file runs."""
+    """A state dict as torch.save wrote it, or the tensors of an archive of torch.jit.save. Only tensors and plain
+    containers are read: no code in the file runs."""
     try:
         with warnings.catch_warnings():
-            # Archives of TorchScript, which are code: refused below in our own words.
-            warnings.filterwarnings("ignore", message="'torch.load' received a zip file")
-            values: Any = torch.load(path, map_location="cpu", weights_only=True)
+            warnings.simplefilter("ignore")  # of torch, on pickles that it is about to refuse
+            # What torch.save wrote before it wrote archives is torch's own to read.
+            values: Any = (
+                read_archive(path) if is_archive(path) else torch.load(path, map_location="cpu", weights_only=True)
+            )
     except Exception as failure:  # whatever a damaged or hostile file makes of the reader
         reason = str(failure).strip().splitlines()[0] if str(failure).strip() else type(failure).__name__
         raise CheckpointError(
