@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sightword.embedding.parts import iter_vectors, read_vectors
     from sightword.labels.classifier import Classifier
     from sightword.model import Model, load, push
+    from sightword.onnx.embedder import load_onnx
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ __all__ = [
     "embed",
     "iter_vectors",
     "load",
+    "load_onnx",
     "push",
     "read_vectors",
 ]
@@ -44,6 +46,7 @@ _LAZY = {
     "embed": "sightword.embedding.bulk",
     "iter_vectors": "sightword.embedding.parts",
     "load": "sightword.model",
+    "load_onnx": "sightword.onnx.embedder",
     "push": "sightword.model",
     "read_vectors": "sightword.embedding.parts",
 }

@@ -12,7 +12,8 @@ from sightword.checkpoints.families import find_family, load_folder
 from sightword.checkpoints.hub import locate
 from sightword.checkpoints.native import save_checkpoint
 from sightword.embedding import Precision
-from sightword.embedding.embedder import Decode, Embedder
+from sightword.embedding.base import Decode
+from sightword.embedding.embedder import Embedder
 from sightword.errors import RequestError
 from sightword.labels.classifier import Classifier
 from sightword.labels.prompts import PLAIN

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from sightword.data.fast_images import prepare_fast
+from sightword.data.fast_images import prepare_fast, resize_with_pillow, resize_with_torch
 from sightword.data.images import ImageSpec, open_reduced
 from sightword.errors import ImageError
 
 SIZES = [(400, 300), (401, 303), (299, 407), (803, 601), (701, 257), (260, 1299), (513, 514)]
+
+RESIZES = (resize_with_torch, resize_with_pillow)
 
 NEAR = 1.0  # grey levels, in the mean: of pictures with more fine detail than photographs have
 
@@ -44,11 +46,15 @@ def jpeg(picture: Image.Image, **options: Any) -> bytes:
 
 
 def distance(spec: ImageSpec, image: Any) -> float:
-    """Mean difference in grey levels."""
-    fast, exact = prepare_fast(spec, image), spec.prepare(image)
-    assert fast.shape == exact.shape
-    assert fast.dtype == np.uint8
-    return float(np.abs(fast.astype(int) - exact).mean())
+    """Mean difference in grey levels, with the resize that is farther off."""
+    exact = spec.prepare(image)
+    differences: list[float] = []
+    for resize in RESIZES:
+        fast = prepare_fast(spec, resize, image)
+        assert fast.shape == exact.shape
+        assert fast.dtype == np.uint8
+        differences.append(float(np.abs(fast.astype(int) - exact).mean()))
+    return max(differences)
 
 
 def shifted(spec: ImageSpec, image: Any) -> float:
@@ -103,9 +109,10 @@ def test_other_sources_differ_by_rounding_alone() -> None:
     for image in (picture, np.asarray(picture), stream.getvalue()):
         for filter_ in ("bicubic", "bilinear"):
             spec = ImageSpec(size=64, interpolation=filter_)
-            difference = np.abs(prepare_fast(spec, image).astype(int) - spec.prepare(image))
+            difference = np.abs(prepare_fast(spec, resize_with_torch, image).astype(int) - spec.prepare(image))
             assert difference.max() <= 1
             assert difference.mean() < 0.02
+            assert np.array_equal(prepare_fast(spec, resize_with_pillow, image), spec.prepare(image))
     assert picture == seen
 
 
@@ -138,7 +145,7 @@ def test_a_large_jpeg_is_decoded_small_and_an_open_image_is_left_alone(tmp_path:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_damaged_file_is_an_image_error(keep: int) -> None:
     with pytest.raises(ImageError):
-        prepare_fast(ImageSpec(size=64), jpeg(natural(803, 601))[:keep])
+        prepare_fast(ImageSpec(size=64), resize_with_torch, jpeg(natural(803, 601))[:keep])
 
 
 def test_geometry_follows_the_picture_as_it_stands_in_its_file() -> None:
@@ -146,6 +153,8 @@ def test_geometry_follows_the_picture_as_it_stands_in_its_file() -> None:
     values = np.full((903, 1402, 3), 30, np.uint8)
     values[:, :701] = 220
     spec = ImageSpec(size=64)
-    fast, exact = prepare_fast(spec, jpeg(Image.fromarray(values))), spec.prepare(jpeg(Image.fromarray(values)))
-    assert np.abs(fast.astype(int) - exact).max() <= 3
-    assert np.array_equal(fast.argmin(axis=1) > 32, exact.argmin(axis=1) > 32)
+    exact = spec.prepare(jpeg(Image.fromarray(values)))
+    for resize in RESIZES:
+        fast = prepare_fast(spec, resize, jpeg(Image.fromarray(values)))
+        assert np.abs(fast.astype(int) - exact).max() <= 3
+        assert np.array_equal(fast.argmin(axis=1) > 32, exact.argmin(axis=1) > 32)

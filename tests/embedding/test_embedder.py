@@ -76,7 +76,7 @@ def test_sorting_texts_by_length_does_not_show(model: Model) -> None:
 
 def test_more_texts_than_a_window(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = model.embed_texts(TEXTS)
-    monkeypatch.setattr("sightword.embedding.embedder._WINDOW", 3)
+    monkeypatch.setattr("sightword.embedding.base._WINDOW", 3)
     assert near(model.embed_texts(TEXTS), expected)
 
 

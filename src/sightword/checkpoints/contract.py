@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from sightword.config import Config, parse
+from sightword.config import C, Config, parse
 from sightword.data.images import ImageSpec
 from sightword.data.tokenizer import TextSpec
 from sightword.errors import CheckpointError
@@ -34,20 +34,25 @@ class Contract(Config):
 
 def read_contract(path: Path) -> Contract:
     """Raises CheckpointError for anything but a contract of this format."""
+    contract = read_format(path, Contract, FORMAT, "a contract")
+    check_contract(contract, path)
+    return contract
+
+
+def read_format(path: Path, kind: type[C], format_: str, what: str) -> C:
+    """A JSON file of ours. Raises CheckpointError for any other, and for one of another format."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as failure:
         raise CheckpointError(f"{path}: not readable as JSON ({failure})") from None
     if not isinstance(values, dict) or "format" not in values:
-        raise CheckpointError(f"{path}: not a contract (it names no format)")
-    if values["format"] != FORMAT:
+        raise CheckpointError(f"{path}: not {what} (it names no format)")
+    if values["format"] != format_:
         raise CheckpointError(
-            f"{path}: written in format {values['format']!r}, and this version of Sightword reads {FORMAT!r}: "
+            f"{path}: written in format {values['format']!r}, and this version of Sightword reads {format_!r}: "
             "use the version that wrote it, or save it again from there"
         )
-    contract = parse(Contract, values, str(path), CheckpointError)
-    check_contract(contract, path)
-    return contract
+    return parse(kind, values, str(path), CheckpointError)
 
 
 def check_contract(contract: Contract, path: Path) -> None:

@@ -39,12 +39,13 @@ def classify(
     files, wanted = find_images(images), check_labels(labels)
     from sightword.model import load
 
-    classifier = load(model, device=device, precision=precision).classifier(wanted, templates or PLAIN)
+    loaded = load(model, device=device, precision=precision)
+    classifier = loaded.classifier(wanted, templates or PLAIN)
     with counting_progress("classifying") as progress:
         found = classify_files(classifier, files, top, progress)
     for skip in found.skipped:
         errors.print(f"sightword: {skip.key}: {skip.reason}", soft_wrap=True, markup=False)
-    write_json(json, found.to_json() | {"precision": classifier.embedder.precision})
+    write_json(json, found.to_json() | {"precision": loaded.precision})
     if found.files:
         best = [("label" if i == 0 else f"{i + 1}.", False) for i in range(min(top, len(wanted)))]
         rows = [

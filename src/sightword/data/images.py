@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ImageLike: TypeAlias = "str | Path | bytes | Image.Image | np.ndarray[Any, Any]"
 Resample: TypeAlias = Literal["bicubic", "bilinear"]
 
-_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 class ImageSpec(Config):
@@ -54,7 +54,7 @@ class ImageSpec(Config):
     def fit(self, picture: Image.Image) -> Image.Image:
         """Resize and crop or pad."""
         n, (width, height) = self.size, picture.size
-        filter_ = _FILTERS[self.interpolation]
+        filter_ = FILTERS[self.interpolation]
         scaled = self.scaled(width, height)
         if self.resize == "shortest" and is_strip(width, height) and min(width, height) != n:
             # A strip of 1 x 100,000 pixels would grow to gigabytes when its short side is brought to n: only what the

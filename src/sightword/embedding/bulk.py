@@ -16,8 +16,9 @@ from sightword.checkpoints.hub import locate
 from sightword.data.listing import Listing
 from sightword.data.stored import printable
 from sightword.embedding import Precision
+from sightword.embedding.base import Decode
 from sightword.embedding.cluster import embed_on_cluster, ray_cluster
-from sightword.embedding.embedder import Decode, Embedder, find_device
+from sightword.embedding.embedder import Embedder, find_device
 from sightword.embedding.outfolder import begin, finish, locked, open_list, unfinished
 from sightword.embedding.parts import FORMAT, MANIFEST, read_manifest
 from sightword.embedding.processes import embed_in_processes, find_devices

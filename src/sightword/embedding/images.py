@@ -10,14 +10,13 @@ from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sightword.data.images import ImageLike
 from sightword.errors import ImageError
 
 Prepare: TypeAlias = Callable[[ImageLike], NDArray[np.uint8]]
+Allocate: TypeAlias = Callable[[tuple[int, ...]], NDArray[np.uint8]]
 
 
 class PixelBatch(NamedTuple):
@@ -25,32 +24,36 @@ class PixelBatch(NamedTuple):
     theirs until the next batch is taken. unreadable: what is wrong with the others, by position."""
 
     positions: list[int]
-    pixels: Tensor
+    pixels: NDArray[np.uint8]
     unreadable: dict[int, ImageError]
 
 
-def read_batches(
-    images: Iterable[ImageLike], prepare: Prepare, size: int, batch_size: int, ahead: int, pinned: bool = False
-) -> Generator[PixelBatch, None, None]:
-    """`batch_size` pictures of the source a batch; `ahead` batches are read while one is in use. Memory is taken for
-    the first of them and used again; `pinned` makes it such that a GPU fetches from it on its own."""
+def allocate(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    return np.empty(shape, np.uint8)
 
-    def read(image: ImageLike, place: Tensor) -> ImageError | None:
+
+def read_batches(
+    images: Iterable[ImageLike], prepare: Prepare, size: int, batch_size: int, ahead: int, memory: Allocate = allocate
+) -> Generator[PixelBatch, None, None]:
+    """`batch_size` pictures of the source a batch; `ahead` batches are read while one is in use. `memory` is taken
+    for the first of them and used again."""
+
+    def read(image: ImageLike, place: NDArray[np.uint8]) -> ImageError | None:
         try:
-            place.numpy()[...] = prepare(image)
+            place[...] = prepare(image)
         except ImageError as error:
             return error
         return None
 
     source = enumerate(images)
-    free: list[Tensor] = []
-    waiting: deque[tuple[Tensor, list[int], list[Future[ImageError | None]]]] = deque()
+    free: list[NDArray[np.uint8]] = []
+    waiting: deque[tuple[NDArray[np.uint8], list[int], list[Future[ImageError | None]]]] = deque()
     with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1)) as pool:
         try:
             while True:
                 while len(waiting) <= ahead and (chunk := list(islice(source, batch_size))):
                     shape = (len(chunk), size, size, 3)  # the last batch may be smaller than the first
-                    buffer = free.pop() if free else torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+                    buffer = free.pop() if free else memory(shape)
                     reading = [pool.submit(read, image, buffer[at]) for at, (_, image) in enumerate(chunk)]
                     waiting.append((buffer, [position for position, _ in chunk], reading))
                 if not waiting:

@@ -15,7 +15,8 @@ from sightword.checkpoints.hub import locate
 from sightword.data.images import ImageLike
 from sightword.data.listing import read_listed
 from sightword.embedding import Precision
-from sightword.embedding.embedder import Decode, Embedder
+from sightword.embedding.base import Decode
+from sightword.embedding.embedder import Embedder
 from sightword.embedding.parts import LIST, Left, WorkList, part_name, write_part
 from sightword.errors import ImageError, SightwordError
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightword.data.pairs import Pair, Skipped
-from sightword.embedding.embedder import Embedder, Vectors
+from sightword.embedding.base import Vectors
+from sightword.embedding.embedder import Embedder
 from sightword.errors import ImageError, SightwordError
 from sightword.evaluation.rows import Row, share_row
 from sightword.labels.zero_shot import zero_shot

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from sightword.data.images import ImageLike
-from sightword.embedding.embedder import Embedder, Vectors
+from sightword.embedding.base import BaseEmbedder, Vectors
 from sightword.errors import ImageError, RequestError
 
 Rule: TypeAlias = Literal["softmax", "sigmoid"]
@@ -48,7 +48,7 @@ class Classifier:
     """weights: [C, D], one unit vector a label. A logit is scale * cosine, + bias in a sigmoid model: whether there
     is one decides the rule of the scores."""
 
-    embedder: Embedder
+    embedder: BaseEmbedder
     labels: tuple[str, ...]
     weights: Vectors
     scale: float

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sightword.embedding.embedder import Embedder, Vectors
+from sightword.embedding.base import BaseEmbedder, Vectors
 from sightword.errors import SightwordError
 from sightword.files import whole_file
 
 KEPT = 256
 
 
-def head_file(embedder: Embedder, labels: tuple[str, ...], templates: tuple[str, ...]) -> Path | None:
+def head_file(embedder: BaseEmbedder, labels: tuple[str, ...], templates: tuple[str, ...]) -> Path | None:
     """Where the head of these is kept: named by all that it depends on. None where nothing is to be kept."""
     folder = os.environ.get("SIGHTWORD_CACHE")
     if folder == "":

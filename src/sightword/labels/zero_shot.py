@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from sightword.embedding.embedder import Embedder, Vectors
+from sightword.embedding.base import BaseEmbedder, Vectors
 from sightword.errors import RequestError
 from sightword.labels.classifier import Classifier
 from sightword.labels.kept_heads import head_file, keep_head, read_head
@@ -20,17 +20,17 @@ from sightword.labels.prompts import PLAIN, check_labels, check_templates, fill
 _KEPT = 16  # heads a model remembers
 _PROMPTS = 8192  # embedded at a time: enough that many share their beginnings
 _WORTH = 2000  # prompts from which a head is kept on disk too: below, its name takes as long as computing it
-_heads: WeakKeyDictionary[Embedder, dict[tuple[tuple[str, ...], tuple[str, ...]], Vectors]] = WeakKeyDictionary()
+_heads: WeakKeyDictionary[BaseEmbedder, dict[tuple[tuple[str, ...], tuple[str, ...]], Vectors]] = WeakKeyDictionary()
 
 
-def zero_shot(embedder: Embedder, labels: Sequence[str], templates: Sequence[str] = PLAIN) -> Classifier:
+def zero_shot(embedder: BaseEmbedder, labels: Sequence[str], templates: Sequence[str] = PLAIN) -> Classifier:
     """A classifier whose scores are the softmax, over these labels, of scale * cosine; or, of a sigmoid model, the
     sigmoid of scale * cosine + bias, of each label by itself."""
     labels = check_labels(labels)
     return Classifier(embedder, labels, zero_shot_head(embedder, labels, templates), embedder.scale, embedder.bias)
 
 
-def zero_shot_head(embedder: Embedder, labels: Sequence[str], templates: Sequence[str] = PLAIN) -> Vectors:
+def zero_shot_head(embedder: BaseEmbedder, labels: Sequence[str], templates: Sequence[str] = PLAIN) -> Vectors:
     """Unit vectors [C, D], one a label. Remembered for as long as the embedder lives, and on disk where it is made of
     many prompts (see kept_heads)."""
     labels, templates = check_labels(labels), check_templates(templates)
@@ -43,7 +43,7 @@ def zero_shot_head(embedder: Embedder, labels: Sequence[str], templates: Sequenc
     return remembered[key]
 
 
-def _from_disk_or_new(embedder: Embedder, labels: tuple[str, ...], templates: tuple[str, ...]) -> Vectors:
+def _from_disk_or_new(embedder: BaseEmbedder, labels: tuple[str, ...], templates: tuple[str, ...]) -> Vectors:
     path = head_file(embedder, labels, templates) if len(labels) * len(templates) >= _WORTH else None
     head_CD = read_head(path, (len(labels), embedder.dim)) if path else None
     if head_CD is None:
@@ -54,7 +54,7 @@ def _from_disk_or_new(embedder: Embedder, labels: tuple[str, ...], templates: tu
     return head_CD
 
 
-def make_head(embedder: Embedder, labels: tuple[str, ...], templates: tuple[str, ...]) -> Vectors:
+def make_head(embedder: BaseEmbedder, labels: tuple[str, ...], templates: tuple[str, ...]) -> Vectors:
     """The head [C, D] itself, from checked labels and templates; nothing is looked up or kept."""
     total_CD = np.zeros((len(labels), embedder.dim), dtype=np.float32)
     together = max(1, _PROMPTS // len(labels))

@@ -25,12 +25,24 @@ from sightword.checkpoints.contract import Contract
 from sightword.checkpoints.convert import PARITY_LIMIT, random_texts
 from sightword.checkpoints.families import find_family, load_folder
 from sightword.checkpoints.hub import locate
-from sightword.checkpoints.native import CONTRACT, TOKENIZER
 from sightword.data.images import ImageSpec
 from sightword.data.pairs import Tokens
 from sightword.errors import RequestError, SightwordError
 from sightword.files import refuse_existing, whole_folder
-from sightword.onnx.record import IDS, IMAGE, LENGTHS, PIXELS, RECORD, TEXT, VECTORS, Difference, Record, TextLength
+from sightword.onnx.record import (
+    CONTRACT,
+    IDS,
+    IMAGE,
+    LENGTHS,
+    PIXELS,
+    RECORD,
+    TEXT,
+    TOKENIZER,
+    VECTORS,
+    Difference,
+    Record,
+    TextLength,
+)
 from sightword.towers.dual import DualEncoder
 
 OPSET = 20

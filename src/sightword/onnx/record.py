@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
+from sightword.checkpoints.contract import read_format
 from sightword.config import Config, Positive, PositiveFloat
 
 IMAGE, TEXT, RECORD = "image.onnx", "text.onnx", "export.json"
+CONTRACT, TOKENIZER = "contract.json", "tokenizer.json"  # as in a checkpoint folder
 # Their inputs and their output.
 PIXELS, IDS, LENGTHS, VECTORS = "pixels", "ids", "lengths", "vectors"
 
@@ -37,3 +40,8 @@ class Record(Config):
     max_difference: Difference
     limit: float
     versions: dict[str, str] = Field(default_factory=dict[str, str])
+
+
+def read_record(path: Path) -> Record:
+    """Raises CheckpointError for anything but a record of this format."""
+    return read_format(path, Record, FORMAT, "the record of an export")
