@@ -137,6 +137,8 @@ def test_what_is_refused(hub: FakeHub, trained: Path, tmp_path: Path, monkeypatc
         sightword.push(trained, "me/a--b")
     with pytest.raises(RequestError, match=r"x\.json: holds no result rows"):
         sightword.push(trained, "me/model", results=tmp_path / "x.json")
+    with pytest.raises(RequestError, match="no such checkpoint folder"):
+        sightword.push(trained / "model.safetensors", "me/model")
     damaged = Path(shutil.copytree(trained, tmp_path / "damaged"))
     (damaged / "model.safetensors").write_bytes(b"")
     hub.requests.clear()

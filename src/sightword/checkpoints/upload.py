@@ -7,10 +7,18 @@ from pathlib import Path
 from sightword.checkpoints.families import FAMILIES, SETTINGS, files_of, find_family
 from sightword.checkpoints.hub import TERMS, first_line, quiet
 from sightword.checkpoints.source import README, SOURCE
+from sightword.checkpoints.vocabulary import SOURCES
 from sightword.errors import RequestError, SightwordError
 
 # What tells which family a repository is of, and holds its model: beside a new model it would be of another one.
-_OF_A_MODEL = frozenset({*SETTINGS, SOURCE, *(file for family in FAMILIES.values() for file in family.weights)})
+_OF_A_MODEL = frozenset(
+    {
+        *SETTINGS,
+        SOURCE,
+        *(file for family in FAMILIES.values() for file in family.weights),
+        *(file for files in SOURCES for file in files),
+    }
+)
 
 
 def upload(folder: Path, name: str, card: str, private: bool | None = None, revision: str | None = None) -> str:
