@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import signal
@@ -11,9 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import sightword
-from sightword.cli import run
+from sightword.cli import output, run
 
 SLOW = """
 import sys, time
@@ -87,3 +89,18 @@ def test_an_interrupt_ends_cleanly_and_the_same_command_goes_on(photos: Path, ch
     assert not list(out.glob(".part-*"))
     assert run(list(map(str, arguments))) == 0
     assert len(sightword.read_vectors(out).keys) == 8
+
+
+def test_a_terminal_sees_the_rate_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(force_terminal=True, width=100, file=io.StringIO())
+    monkeypatch.setattr(output, "errors", terminal)
+    now = 1000.0
+    monkeypatch.setattr(output.time, "monotonic", lambda: now)
+    with output.counting_progress("embedding") as progress:
+        assert progress is not None
+        progress(20_000, None)
+        progress(5_000, 20_000)  # done in an earlier sitting: no part of the rate
+        now += 10
+        progress(6_000, 20_000)
+    shown = terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert "6,000/20,000 · 100/s" in shown

@@ -150,9 +150,9 @@ def test_a_name_that_is_not_text(tmp_path: Path) -> None:
     assert contents(found) == [png(0)]
 
 
-def test_the_folder_of_the_results_is_left_out(tmp_path: Path) -> None:
-    put(tmp_path, "a.png", "vectors/b.png")
-    assert keys(listed(tmp_path, leave_out=tmp_path / "vectors")) == ["a.png"]
+def test_folders_that_embed_wrote_are_passed_over(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "vectors/embed.json", "vectors/b.png")
+    assert [image.key for image in listed(tmp_path)] == ["a.png"]
 
 
 def test_single_files_and_several_sources(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -46,3 +49,33 @@ def test_auto_is_every_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_devices("auto") == find_devices("cuda") == ["cuda:0", "cuda:1", "cuda:2"]
     assert find_devices("cuda:1") == ["cuda:1"]
     assert find_devices("cpu") == ["cpu"]
+
+
+PARENT = """
+import sys, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from sightword.embedding.processes import _begin, _Shared
+if __name__ == "__main__":
+    context = get_context("spawn")
+    shared = _Shared(context.Value("q", 0), context.Value("q", 0), context.Event())
+    with ProcessPoolExecutor(1, context, _begin, (None, ["cpu"], 1, shared)) as pool:
+        pool.submit(int).result()
+        print(*pool._processes, flush=True)
+        time.sleep(600)
+"""
+
+
+def test_workers_end_with_a_main_process_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "parent.py").write_text(PARENT)
+    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    worker = Path(f"/proc/{int(parent.stdout.readline())}")
+    assert worker.exists()
+    parent.kill()
+    parent.wait()
+    for _ in range(1000):
+        if not worker.exists() or "Z (zombie)" in (worker / "status").read_text():
+            return
+        time.sleep(0.02)
+    raise AssertionError("the worker is still there")

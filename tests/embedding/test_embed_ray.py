@@ -5,14 +5,37 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sightword.embedding.bulk import embed
+from sightword.embedding.cluster import Cluster, share
 from sightword.errors import RequestError, SightwordError
 from tests.embedding.conftest import files_of
 
 ray = pytest.importorskip("ray")
+
+
+@pytest.mark.parametrize(
+    ("machines", "workers", "expected"),
+    [
+        ([(2, 0)], 2, Cluster(2, 1, "cpu")),
+        ([(16, 0)], None, Cluster(1, 16, "cpu")),
+        ([(0, 0), (16, 0), (4, 0)], None, Cluster(2, 8, "cpu")),  # both on the larger one
+        ([(0, 0), (4, 0), (4, 0)], 3, Cluster(3, 2, "cpu")),
+        ([(32, 8), (4, 0), (16, 2)], None, Cluster(10, 4, "cuda")),
+    ],
+)
+def test_workers_have_room_on_their_machines(machines: Any, workers: int | None, expected: Cluster) -> None:
+    """A worker that has none would be waited for without end."""
+    assert share([{"CPU": cpus, "GPU": gpus} for cpus, gpus in machines], workers) == expected
+
+
+@pytest.mark.parametrize(("machines", "workers"), [([(2, 0)], 3), ([(16, 2)], 3), ([(0, 0)], None), ([], None)])
+def test_more_workers_than_places_are_refused(machines: Any, workers: int | None) -> None:
+    with pytest.raises(RequestError, match=r"the Ray cluster has .*: too few"):
+        share([{"CPU": cpus, "GPU": gpus} for cpus, gpus in machines], workers)
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +52,15 @@ def cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-def test_a_cluster_that_is_not_there(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="no Ray cluster at 'auto'"):
+def test_a_cluster_that_is_not_there(
+    checkpoint: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Not for real: `auto` finds whatever cluster somebody else has on this machine.
+    def init(address: str, **_: Any) -> None:
+        raise ConnectionError(f"Could not find any running Ray instance at {address}.\nPlease specify")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(RequestError, match=r"no Ray cluster at 'auto' \(Could not find any running Ray instance"):
         embed(photos, checkpoint, tmp_path / "out", ray="auto")
     assert not (tmp_path / "out").exists()
 

@@ -14,6 +14,8 @@ from sightword.data.stored import StoredImage, printable, stamp_of
 from sightword.data.tables import list_rows, read_rows
 from sightword.errors import ImageError, RequestError
 
+VECTORS = "embed.json"  # in a folder that `embed` wrote
+
 
 @dataclass
 class Listing:
@@ -21,22 +23,19 @@ class Listing:
 
     A source is a folder (at any depth: image files, WebDataset shards `.tar`, Parquet tables with bytes of images), one
     such file, or a Parquet table of paths. Hidden files and folders are passed over. Links are followed, and no folder
-    is entered twice. What cannot be listed is given too, with its reason.
+    is entered twice; one that `embed` wrote is passed over. What cannot be listed is given too, with its reason.
 
-    image_column: of tables; in shards, the extension of the image. leave_out: a folder that is not entered.
+    image_column: of tables; in shards, the extension of the image.
     Raises RequestError for a source that is not there, or named itself and of no use.
     """
 
     sources: Sequence[Path]
     image_column: str | None = None
     key_column: str | None = None
-    leave_out: Path | None = None
     _entered: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]], init=False)
 
     def __iter__(self) -> Iterator[StoredImage]:
         self._entered = set()
-        if self.leave_out is not None and self.leave_out.is_dir():
-            self._enter(self.leave_out)
         for source in self.sources:
             if source.is_dir():
                 yield from self._folder(source)
@@ -106,7 +105,8 @@ def _entries(folder: Path, place: str) -> list[tuple[str, bool]]:
             except OSError:  # links in a circle
                 is_folder = False
             found.append((f"{place}/{entry.name}" if place else entry.name, is_folder))
-    return sorted(found)
+    written = any(path.rpartition("/")[2] == VECTORS for path, _ in found)
+    return [] if written else sorted(found)
 
 
 def read_listed(images: Iterable[StoredImage], image_column: str | None = None) -> Iterator[str | bytes | ImageError]:

@@ -122,7 +122,7 @@ def embed(
             "key_column": key_column,
             "part_size": part_size,
         }
-        images = Listing(sources, image_column, key_column, leave_out=out)
+        images = Listing(sources, image_column, key_column)
         manifest = begin(out, settings, images, lambda count: progress and progress(count, None))
         done = now = 0
         if not manifest["finished"]:

@@ -48,15 +48,25 @@ def ray_cluster(address: str, workers: int | None = None) -> Generator[Cluster, 
             reason = str(failure).strip().splitlines()[0]
             raise RequestError(f"no Ray cluster at {address!r} ({reason})") from None
     try:
-        resources = ray.cluster_resources()
-        gpus = int(resources.get("GPU", 0))
-        count = workers or gpus or sum(node["Alive"] for node in ray.nodes())
-        yield Cluster(count, max(1, int(resources.get("CPU", 1)) // count), "cuda" if gpus else "cpu")
+        yield share([node["Resources"] for node in ray.nodes() if node["Alive"]], workers)
     except ray.exceptions.RayError as failure:
         raise SightwordError(f"Ray: {str(failure).strip().splitlines()[-1]}") from None
     finally:
         if mine:
             ray.shutdown()
+
+
+def share(machines: Sequence[dict[str, float]], workers: int | None) -> Cluster:
+    """As many CPUs a worker as all of them can have at once. machines: what each has, as Ray counts it. Raises
+    RequestError where there are more workers than places for them."""
+    cpus = [int(machine.get("CPU", 0)) for machine in machines]
+    gpus = [int(machine.get("GPU", 0)) for machine in machines]
+    count = workers or sum(gpus) or sum(number > 0 for number in cpus)
+    for each in range(max(cpus, default=0), 0, -1):
+        places = (min(cpu // each, gpu) if any(gpus) else cpu // each for cpu, gpu in zip(cpus, gpus, strict=True))
+        if sum(places) >= count:
+            return Cluster(count, each, "cuda" if any(gpus) else "cpu")
+    raise RequestError(f"the Ray cluster has {sum(cpus)} CPUs and {sum(gpus)} GPUs: too few for {count} workers")
 
 
 def embed_on_cluster(job: Job, cluster: Cluster, units: Sequence[int], sizes: Sequence[int], tick: Tick) -> None:

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from sightword.data.listing import VECTORS
 from sightword.data.stored import StoredImage
 from sightword.errors import RequestError, SightwordError
 from sightword.files import whole_file
 
-MANIFEST, SKIPPED, LIST = "embed.json", "skipped.jsonl", ".list.parquet"
+MANIFEST, SKIPPED, LIST = VECTORS, "skipped.jsonl", ".list.parquet"
 FORMAT = "sightword-vectors/1"
 _NOTES = b"sightword"  # of a part's footer
 

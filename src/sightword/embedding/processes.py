@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -61,7 +63,7 @@ class _Shared:
 
 
 class _StoppedError(Exception):
-    """The main process wants no more, or is gone."""
+    """The main process wants no more."""
 
 
 # Of a worker process.
@@ -72,9 +74,18 @@ _worker: Worker | None = None
 def _begin(job: Job, devices: Sequence[str], threads: int, shared: _Shared) -> None:
     global _mine
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the main process's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with shared.begun.get_lock():
         _mine = job, devices[shared.begun.value], threads, shared
         shared.begun.value += 1
+
+
+def _end_with_parent() -> None:
+    """A main process that was killed tells nobody: its workers would wait for work and hold their devices for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _embed(unit: int) -> None:
@@ -82,8 +93,7 @@ def _embed(unit: int) -> None:
     job, device, threads, shared = _mine
 
     def tick(images: int) -> None:
-        parent = multiprocessing.parent_process()
-        if shared.stop.is_set() or (parent is not None and not parent.is_alive()):
+        if shared.stop.is_set():
             raise _StoppedError
         with shared.done.get_lock():
             shared.done.value += images
