@@ -218,6 +218,33 @@ def test_a_header_that_lies(clip_folder: Path, offsets: list[list[int]]) -> None
     assert "not a whole safetensors file" in refusal(clip_folder)
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"dtype": "F32", "shape": [10**6, 10**6], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": [10**6, 10**6], "data_offsets": [0, 4 * 10**12]},
+        {"dtype": "F32", "shape": [2**32, 2**32], "data_offsets": [0, 0]},
+        {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]},
+        {"dtype": "F64", "shape": [2], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]},
+        {"dtype": "code", "shape": [2], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": [2]},
+    ],
+)
+@pytest.mark.parametrize("family", ["transformers", "native"])
+def test_a_shape_that_lies(clip_folder: Path, checkpoint: Path, tmp_path: Path, told: Any, family: str) -> None:
+    folder = clip_folder if family == "transformers" else Path(shutil.copytree(checkpoint, tmp_path / "native"))
+    header = json.dumps({"a": told}).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    assert "not a whole safetensors file" in refusal(folder)
+
+
+@pytest.mark.parametrize("length", [10**6, 2**40, 2**63, 2**64 - 1])
+def test_a_header_longer_than_its_file(clip_folder: Path, length: int) -> None:
+    (clip_folder / "model.safetensors").write_bytes(length.to_bytes(8, "little") + b"{}" + bytes(8))
+    assert "not a whole safetensors file" in refusal(clip_folder)
+
+
 class Trap:
     """What an attacker puts into a pickled file."""
 

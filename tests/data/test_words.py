@@ -47,6 +47,7 @@ CLIP = engine()
 @settings(max_examples=400, deadline=None)
 @given(texts=st.lists(st.one_of(TEXTS, st.text("é'\u0301 \t\n\u3000aS\x1c", max_size=12)), max_size=5))
 def test_words_and_whole_texts_have_the_same_ids(texts: list[str]) -> None:
+    texts = texts * 3  # otherwise most words are new, and nothing is done word by word
     ids, counts = Words(CLIP)(texts)
     expected, expected_counts = encode_texts(CLIP, texts)
     assert ids.tolist() == expected.tolist()
@@ -57,7 +58,7 @@ def test_what_was_met_before_makes_no_difference(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(words, "_KEPT", 5)
     remembering = Words(CLIP)
     for start in range(0, len(ODD), 2):
-        texts = ODD[start:] + ODD[:start]
+        texts = (ODD[start:] + ODD[:start]) * 3
         for _ in range(2):
             assert remembering(texts)[0].tolist() == encode_texts(CLIP, texts)[0].tolist()
             assert len(remembering._known) <= 11
@@ -65,14 +66,21 @@ def test_what_was_met_before_makes_no_difference(monkeypatch: pytest.MonkeyPatch
 
 def test_long_words_are_not_remembered() -> None:
     remembering = Words(CLIP)
-    remembering(["x" * 10_000 + " cat"])
+    remembering(["x" * 10_000 + " cat"] * 3)
     assert [*remembering._known] == ["cat"]
+
+
+def test_texts_of_new_words_are_encoded_whole() -> None:
+    remembering = Words(CLIP)
+    texts = ["one two three", "four five"]
+    assert remembering(texts)[0].tolist() == encode_texts(CLIP, texts)[0].tolist()
+    assert not remembering._known
 
 
 def test_threads_may_share_a_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(words, "_KEPT", 3)
     remembering = Words(CLIP)
-    batches = [ODD[start : start + 4] for start in range(len(ODD))] * 8
+    batches = [ODD[start : start + 4] * 3 for start in range(len(ODD))] * 8
     with ThreadPoolExecutor(4) as pool:
         found = [ids.tolist() for ids, _ in pool.map(remembering, batches)]
     assert found == [encode_texts(CLIP, batch)[0].tolist() for batch in batches]

@@ -67,7 +67,16 @@ class Words:
         words = joined.split(" ")
         # Row r of the tables below is the word that was met as the r-th new one; row 0 ends a text.
         row_of = {word: row for row, word in enumerate(dict.fromkeys((_BREAK, *words)))}
-        ids_of = self._ids([*row_of][1:])
+        # Threads may share a tokenizer: a new dictionary takes the place of a full one, which others may still read.
+        known = self._known if len(self._known) <= _KEPT else {}
+        self._known = known
+        new = [word for word in row_of if word not in known and word != _BREAK]
+        if 2 * len(new) > len(words):
+            # Hardly a word comes twice: as whole texts they take half the time.
+            return encode_texts(self.engine, texts)
+        found = self._encode(new)
+        known.update({word: found[word] for word in new[:_KEPT] if len(word) <= _LONG})
+        ids_of = [found[word] if word in found else known[word] for word in [*row_of][1:]]
         size_R = np.fromiter(chain((0,), map(len, ids_of)), np.int64, len(row_of))
         table = np.fromiter(chain.from_iterable(ids_of), np.int64, int(size_R.sum()))
         start_R = size_R.cumsum() - size_R
@@ -80,18 +89,11 @@ class Words:
         ends = np.append(end_W[row_W == 0], total) if len(texts) else np.zeros(0, np.int64)
         return ids, np.diff(ends, prepend=0)
 
-    def _ids(self, words: Sequence[str]) -> list[list[int]]:
-        # Threads may share a tokenizer: a new dictionary takes the place of a full one, which others may still read.
-        if len(self._known) > _KEPT:
-            self._known = {}
-        known = self._known
-        new = [word for word in words if word not in known]
-        found = {}
-        if new:
-            ids, counts = encode_texts(self.engine, new)
-            found = dict(zip(new, map(np.ndarray.tolist, np.split(ids, counts.cumsum()[:-1])), strict=True))
-            known.update({word: found[word] for word in new[:_KEPT] if len(word) <= _LONG})
-        return [found[word] if word in found else known[word] for word in words]
+    def _encode(self, words: Sequence[str]) -> dict[str, list[int]]:
+        if not words:
+            return {}
+        ids, counts = encode_texts(self.engine, words)
+        return dict(zip(words, map(np.ndarray.tolist, np.split(ids, counts.cumsum()[:-1])), strict=True))
 
 
 def _parts(component: Any) -> list[dict[str, Any]]:
