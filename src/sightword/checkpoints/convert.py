@@ -130,7 +130,8 @@ def random_texts(
 
 
 def _logits(model: DualEncoder) -> tuple[float, float | None]:
-    return float(model.log_scale), None if model.logit_bias is None else float(model.logit_bias)
+    bias = model.logit_bias
+    return float(model.log_scale.detach()), None if bias is None else float(bias.detach())
 
 
 def _ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
