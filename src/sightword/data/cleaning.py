@@ -5,13 +5,13 @@ trained on is what it must be given.
 | --- | --- | --- |
 | `none` | nothing: all that is done, the tokenizer's file says | transformers' CLIPModel |
 | `lower` | lower case | big_vision for SigLIP |
-| `canonical` | lower case, ASCII punctuation deleted (with it "_"), runs of white space to one space | transformers' SiglipTokenizer |
-| `ftfy` | mojibake mended by ftfy, HTML entities resolved twice, runs of white space to one space | open_clip's `whitespace` |
+| `canonical` | lower case, no ASCII punctuation (nor "_"), white space to one space | transformers' SiglipTokenizer |
+| `ftfy` | mended by ftfy, HTML entities resolved twice, white space to one space | open_clip's `whitespace` |
 | `ftfy_lower` | `ftfy`, then lower case | OpenAI's CLIP, open_clip's `lower` |
-| `ftfy_canonical` | mended and resolved as in `ftfy`, "_" to a space, then `canonical` | open_clip's `canonicalize` |
+| `ftfy_canonical` | mended and resolved as in `ftfy`, "_" to a space, `canonical` | open_clip's `canonicalize` |
 
 Sources: simple_tokenizer.py of openai/CLIP, tokenizer.py of open_clip 3.3, tokenization_siglip.py of transformers 5.
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 
