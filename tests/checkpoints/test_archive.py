@@ -65,7 +65,7 @@ def test_modules_of_torchscript_are_their_tensors(tmp_path: Path) -> None:
         def __init__(self) -> None:
             super().__init__()
             self.layers = nn.Sequential(nn.Linear(3, 4), nn.Conv2d(1, 2, 3), nn.BatchNorm1d(4))
-            self.sizes: list[int] = [1, 2]
+            self.sizes = [1, 2]
             self.name, self.rate, self.flag = "a name", 0.5, True
             self.scale = nn.Parameter(torch.tensor(2.0))
             self.register_buffer("count", torch.tensor(7))
