@@ -78,7 +78,7 @@ def ours_read(model: Model, files: Sequence[Path]) -> None:
 
 
 def ours_model(model: Model, count: int) -> None:
-    pixels = torch.randint(0, 256, (BATCH, 224, 224, 3), dtype=torch.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (BATCH, 224, 224, 3), dtype=np.uint8)
     for _ in range(count // BATCH):
         model.embed_pixels(pixels)
 
