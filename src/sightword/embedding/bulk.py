@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sightword.checkpoints.families import load_folder
 from sightword.checkpoints.fingerprint import fingerprint
 from sightword.checkpoints.hub import locate
@@ -148,7 +150,9 @@ def embed(
                 for unit in units:
                     worker.embed(unit, tick)
             else:
-                del embedder  # each process loads its own
+                # Each process loads its own; this one gives back what it has of the first GPU.
+                del embedder, encoder
+                torch.cuda.empty_cache()
                 embed_in_processes(job, devices, units, tick)
             manifest = finish(out, manifest, len(sizes))
     counts = {name: manifest[name] for name in ("images", "embedded", "skipped", "dim", "precision")}
