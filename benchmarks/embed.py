@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/embed.py [--count 100000] [--beside 5000]
 
-A model so small that everything else shows. The files are hard links to a hundred pictures: listing and opening them cost
-what they cost for as many files. The rates count all: loading the model, listing, writing; the two go by turns.
+A model so small that everything else shows. The files are hard links to a hundred pictures: listing and opening them
+cost what they cost for as many files. The rates count all: loading the model, listing, writing; the two go by turns.
 """
 
 from __future__ import annotations
