@@ -122,6 +122,8 @@ def find_family(folder: str | Path, names: Collection[str] | None = None) -> str
     whole = [name for name in described if any(file in here for file in FAMILIES[name].weights)]
     if not described:
         raise CheckpointError(f"{folder}: not a checkpoint folder that is known here; known are {_known()}")
+    if not whole and "image.onnx" in here:
+        raise CheckpointError(f"{folder}: holds ONNX graphs: sightword.load_onnx reads it")
     name = (whole or described)[0]
     family = FAMILIES[name]
     if family.model_types:
