@@ -65,7 +65,7 @@ def test_a_batch_is_what_a_tower_wants(loader: Loader) -> None:
     assert len(batch) == len(batch.tokens) == len(batch.keys) == len(batch.labels) == 3
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("workers", [0, 1, 2, 4])
 @pytest.mark.parametrize("ahead", [1, 5])
 def test_batches_do_not_depend_on_workers(loader: Loader, workers: int, ahead: int) -> None:
     expected = take(replace(loader, workers=1, ahead=4), 6)

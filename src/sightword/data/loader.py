@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,7 +33,8 @@ class Sample:
 @dataclass
 class Loader:
     """templates: sentences with `{}` for the text, one of them drawn for each sample. first: how often the first text
-    of a pair is taken; the others share the rest."""
+    of a pair is taken; the others share the rest. workers: threads that read ahead; with none, a batch is read when it
+    is asked for, by whoever asks."""
 
     source: Source
     tokenizer: Tokenizer
@@ -49,18 +51,23 @@ class Loader:
     def batches(self, start: int = 0) -> Generator[Batch, None, None]:
         """Batch after batch without end, from batch number `start`. The last batch of an epoch is filled from the next
         epoch. A pair that cannot be read is left out of its batch, and named in it."""
+        if not self.workers:
+            for number in itertools.count(start):
+                yield self._collate([self.sample(position) for position in self._positions(number)])
         waiting: deque[list[Future[Sample | Skipped]]] = deque()
         number = start
         with ThreadPoolExecutor(max_workers=self.workers, thread_name_prefix="load") as pool:
             try:
                 while True:
                     while len(waiting) < self.ahead:
-                        positions = range(number * self.batch_size, (number + 1) * self.batch_size)
-                        waiting.append([pool.submit(self.sample, position) for position in positions])
+                        waiting.append([pool.submit(self.sample, position) for position in self._positions(number)])
                         number += 1
                     yield self._collate([future.result() for future in waiting.popleft()])
             finally:
                 pool.shutdown(cancel_futures=True)
+
+    def _positions(self, number: int) -> range:
+        return range(number * self.batch_size, (number + 1) * self.batch_size)
 
     def sample(self, position: int) -> Sample | Skipped:
         """The sample at `position` of the run: a pure function of it, the seed and the source."""

@@ -32,7 +32,7 @@ class DataRecipe(Config):
     tones: bool = False
     templates: tuple[str, ...] = ("{}",)
     first_text: Share = 1.0
-    workers: Positive = 2
+    workers: Annotated[int, Field(ge=0)] = 2
 
     @model_validator(mode="after")
     def _path(self) -> DataRecipe:
