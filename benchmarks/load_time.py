@@ -92,25 +92,12 @@ def run(side: str, folder: str, picture: str) -> None:
 
 
 def make_folders(work: Path) -> None:
-    """ViT-B/32 of OpenAI's shape with its own vocabulary, as transformers saves it, and converted for open_clip."""
+    """The model in both layouts, and a picture."""
     import numpy as np
-    import torch
-    from peers import import_open_clip
+    from folders import make_b32
     from PIL import Image
 
-    theirs = import_open_clip().tokenizer.SimpleTokenizer()  # before transformers: see peers.py
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
-
-    from sightword.checkpoints.convert import convert
-
-    torch.manual_seed(0)
-    text = {"bos_token_id": 49_406, "eos_token_id": 49_407}
-    CLIPModel(CLIPConfig(text_config=text)).save_pretrained(work / "transformers")
-    CLIPImageProcessor().save_pretrained(work / "transformers")
-    names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
-    vocabulary = {names.get(word, word): number for word, number in theirs.encoder.items()}
-    CLIPTokenizer(vocab=vocabulary, merges=list(theirs.bpe_ranks)).save_pretrained(work / "transformers")
-    convert(work / "transformers", "open_clip", work / "open_clip")
+    make_b32(work)
     # Smooth, and no larger than the model's input: what each makes of a picture is not what is compared here.
     y, x = np.mgrid[:224, :224] / 224
     pixels = np.stack([np.sin(9 * (a * x + y) + a) for a in (1, 2, 3)], axis=-1)
