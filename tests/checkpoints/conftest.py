@@ -98,6 +98,17 @@ def vocabularies(tmp_path_factory: pytest.TempPathFactory, open_clip: ModuleType
 
 
 @pytest.fixture(scope="session")
+def bert_tokenizer(tmp_path_factory: pytest.TempPathFactory, transformers: ModuleType) -> Path:
+    """A folder with a tokenizer of BERT's kind, as transformers saves it: letters, and a few words."""
+    letters = [*"abcdefghijklmnopqrstuvwxyz0123456789!?':}"]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    words += ["photo", "cat", "dog", "hello", "##orld"]
+    folder = tmp_path_factory.mktemp("bert_tokenizer")
+    transformers.BertTokenizer(vocab={word: i for i, word in enumerate(words)}).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def special_ids(clip_tokenizer: Path) -> tuple[int, int]:
     engine = tokenizers.Tokenizer.from_file(str(clip_tokenizer / "tokenizer.json"))
     start, end = engine.token_to_id("<|startoftext|>"), engine.token_to_id("<|endoftext|>")
@@ -148,13 +159,21 @@ def make_open_clip(
     """An open_clip model and its folder."""
 
     def make(
-        vision: dict[str, Any], quick_gelu: bool = False, custom: bool = False, text: Any = None, pickled: bool = False
+        vision: dict[str, Any],
+        quick_gelu: bool = False,
+        custom: bool = False,
+        text: Any = None,
+        pickled: bool = False,
+        captions: Any = None,
+        tokenizer: Path = clip_tokenizer,
     ) -> tuple[Path, Any]:
         text_cfg = {
             "context_length": CONTEXT, "vocab_size": ROWS, "width": 40, "heads": 5, "layers": 2, **(text or {}),
         }  # fmt: skip
         settings = {"embed_dim": 20, "vision_cfg": vision, "text_cfg": text_cfg, "quick_gelu": quick_gelu}
         kind = open_clip.model.CustomTextCLIP if custom else open_clip.model.CLIP
+        if captions:
+            kind, settings["multimodal_cfg"] = open_clip.coca_model.CoCa, captions
         model = kind(**settings).eval()
         randomise(model)
         settle(model.visual, vision["image_size"])
@@ -171,7 +190,7 @@ def make_open_clip(
                        folder / "open_clip_pytorch_model.bin")  # fmt: skip
         else:
             save_file(weights, folder / "open_clip_model.safetensors")
-        copy_tokenizer(clip_tokenizer, folder)
+        copy_tokenizer(tokenizer, folder)
         return folder, model
 
     return make

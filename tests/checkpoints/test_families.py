@@ -23,13 +23,11 @@ from torch import Tensor
 import sightword
 from sightword.checkpoints.contract import Contract
 from sightword.checkpoints.families import find_family, load_folder
-from sightword.checkpoints.open_clip import read_settings, save_open_clip
-from sightword.checkpoints.open_clip_names import names_of
-from sightword.checkpoints.renaming import to_theirs
+from sightword.checkpoints.open_clip import save_open_clip
 from sightword.checkpoints.transformers_clip import save_transformers_clip
 from sightword.data.pairs import Tokens
 from sightword.data.tokenizer import Tokenizer
-from sightword.errors import CheckpointError, RequestError
+from sightword.errors import RequestError
 from sightword.towers.dual import DualEncoder
 from tests.checkpoints.conftest import CONTEXT, SENTENCES, SIZE, pictures
 
@@ -249,26 +247,6 @@ def test_open_clip_pixels_are_the_same(make_open_clip: Make, open_clip: ModuleTy
         picture = Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
         pixels = torch.from_numpy(contract.image.prepare(picture).copy()).permute(2, 0, 1)[None]
         assert (contract.image.normalise(pixels)[0] - preprocess(picture)).abs().max() < 1e-5, (width, height)
-
-
-def test_names_and_shapes_of_open_clips_own_configurations(open_clip: ModuleType) -> None:
-    """Without memory: every one that is softmax CLIP, in its full size; the others are refused."""
-    known = 0
-    for name in open_clip.list_models():
-        values = open_clip.get_model_config(name)
-        try:
-            architecture = read_settings(values, Path(name))[1]
-        except CheckpointError:
-            continue
-        custom = values.pop("custom_text", False)
-        kind = open_clip.model.CustomTextCLIP if custom else open_clip.model.CLIP
-        with torch.device("meta"):
-            ours, theirs = DualEncoder(architecture).state_dict(), kind(**values).state_dict()
-        expected = {key: tensor.shape for key, tensor in theirs.items()}
-        written = to_theirs(names_of(ours, custom), ours)
-        assert {key: tensor.shape for key, tensor in written.items()} == expected, name
-        known += 1
-    assert known >= 48  # the ViT line from S/32 to bigG/14 and the ResNets, each in its variants
 
 
 def test_open_clip_reads_what_is_written_here(

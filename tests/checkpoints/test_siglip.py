@@ -266,14 +266,29 @@ def test_what_cannot_be_written_is_refused(make_siglip: Make, make_open_clip_sig
     with pytest.raises(RequestError, match="cropped to a square, and SiglipImageProcessor cannot do that"):
         save_transformers_siglip(tmp_path / "no", model, cropped, tokenizer)
     # A SigLIP without its bias is neither of the two.
-    for save in (save_transformers_siglip, save_open_clip):
-        half = contract.model_copy(update={"architecture": contract.architecture.model_copy(update={"bias": False})})
-        with pytest.raises(RequestError, match="this model is built otherwise"):
-            save(tmp_path / "no", DualEncoder(half.architecture), half, tokenizer)
+    half = contract.model_copy(update={"architecture": contract.architecture.model_copy(update={"bias": False})})
+    with pytest.raises(RequestError, match="this model is built otherwise"):
+        save_transformers_siglip(tmp_path / "no", DualEncoder(half.architecture), half, tokenizer)
     save_checkpoint(tmp_path / "half", DualEncoder(half.architecture), half, tokenizer)
     with pytest.raises(RequestError, match="CLIPModel is CLIP with its own two towers"):
         convert(tmp_path / "half", "transformers", tmp_path / "no")
     assert not (tmp_path / "no").exists()
+
+
+def test_open_clip_holds_siglips_towers_without_the_bias(
+    make_open_clip_siglip: Make, open_clip: ModuleType, tmp_path: Path
+) -> None:
+    model, contract, tokenizer = load_folder(make_open_clip_siglip()[0])
+    half = contract.model_copy(update={"architecture": contract.architecture.model_copy(update={"bias": False})})
+    model.logit_bias = None
+    save_open_clip(tmp_path / "out", model, half, tokenizer)
+    assert load_folder(tmp_path / "out")[1] == half
+    again, _ = open_clip.create_model_from_pretrained(f"local-dir:{tmp_path / 'out'}")
+    assert again.logit_bias is None
+    tokens = tokenizer(PLAIN)
+    with torch.no_grad():
+        text = again.encode_text(tokens.ids, normalize=True)
+        assert (model.encode_text(tokens) - text).abs().max() <= PARITY_LIMIT
 
 
 # Refusals
@@ -363,8 +378,8 @@ def test_settings_that_are_not_known(make_siglip: Make, changes: dict[str, Any],
         ("vision_cfg", {"timm_pool": "avg"}, "timm_pool 'avg'"),
         ("vision_cfg", {"timm_proj": "linear"}, "timm_proj 'linear'"),
         ("vision_cfg", {"timm_model_name": "vit_base_patch16_siglip_gap_224"}, "(vit_base_patch16_siglip_gap_224)"),
-        ("text_cfg", {"no_causal_mask": False}, "no_causal_mask False with pool_type 'last'"),
-        ("text_cfg", {"hf_tokenizer_name": None}, "names no hf_tokenizer_name"),
+        ("text_cfg", {"hf_tokenizer_name": None}, "has no token '<|startoftext|>'"),
+        ("text_cfg", {"pool_type": "eos"}, "text_cfg.eos_id is 2"),
         ("text_cfg", {"tokenizer_kwargs": {"clean": "upper"}}, "tokenizer_kwargs"),
         ("text_cfg", {"tokenizer_kwargs": {"strip_sep_token": True}}, "strip_sep_token"),
     ],

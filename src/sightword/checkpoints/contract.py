@@ -68,6 +68,12 @@ def check_contract(contract: Contract, path: Path) -> None:
             f"{path}: contradicts itself: texts of {contract.text.context} tokens for a text tower of "
             f"{architecture.text.context}"
         )
+    passed_over = architecture.text.pad_id if architecture.text.kind == "transformer" else None
+    if passed_over is not None and passed_over != contract.text.pad_id:
+        raise CheckpointError(
+            f"{path}: contradicts itself: texts are padded with id {contract.text.pad_id}, and the text tower passes "
+            f"over the id {passed_over}"
+        )
     whole = contract.text.pad_to_context and contract.text.context == architecture.text.context
     if not architecture.text.trims and not whole:
         raise CheckpointError(

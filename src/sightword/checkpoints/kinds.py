@@ -7,13 +7,17 @@ from typing import Any, Literal
 from sightword.towers.configs import DualEncoderConfig, TextConfig, ViTConfig
 
 _CLIP_IMAGE: dict[str, Any] = {
-    "class_token": True, "norm_in": True, "patch_bias": False, "pool": "class", "projection": "linear",
+    "class_token": True, "norm_in": True, "patch_bias": False, "layer_scale": None, "pool": "class", "queries": None,
+    "projection": "linear",
 }  # fmt: skip
-_CLIP_TEXT: dict[str, Any] = {"causal": True, "pool": "end", "projection": "linear"}
+_CLIP_TEXT: dict[str, Any] = {
+    "causal": True, "layer_scale": None, "pool": "end", "pad_id": None, "projection": "linear",
+}  # fmt: skip
 _SIGLIP_IMAGE: dict[str, Any] = {
-    "class_token": False, "norm_in": False, "patch_bias": True, "pool": "attention", "projection": "none",
+    "class_token": False, "norm_in": False, "patch_bias": True, "layer_scale": None, "pool": "attention",
+    "queries": None, "projection": "none",
 }  # fmt: skip
-_SIGLIP_TEXT: dict[str, Any] = {"causal": False, "pool": "last"}
+_SIGLIP_TEXT: dict[str, Any] = {"causal": False, "layer_scale": None, "pool": "last", "pad_id": None}
 
 
 def kind_of(architecture: DualEncoderConfig) -> Literal["clip", "siglip", "other"]:
@@ -25,9 +29,13 @@ def kind_of(architecture: DualEncoderConfig) -> Literal["clip", "siglip", "other
     clip_image = image.kind == "resnet" or image == image.model_copy(update=_CLIP_IMAGE)
     if clip_image and text == text.model_copy(update=_CLIP_TEXT) and not architecture.bias:
         return "clip"
-    siglip_image = image.kind == "vit" and image == image.model_copy(update=_SIGLIP_IMAGE)
+    siglip_image = image.kind == "vit" and is_siglip_image(image)
     siglip_text = text == text.model_copy(update=_SIGLIP_TEXT) and text.projection != "linear"
     return "siglip" if siglip_image and siglip_text and architecture.bias else "other"
+
+
+def is_siglip_image(image: ViTConfig) -> bool:
+    return image == image.model_copy(update=_SIGLIP_IMAGE)
 
 
 def siglip_image(image_size: int, patch: int, **blocks: Any) -> ViTConfig:

@@ -1,33 +1,32 @@
 """Repositories of open_clip: `open_clip_config.json`, `open_clip_model.safetensors` (or `open_clip_pytorch_model.bin`),
 `tokenizer.json`.
 
-Sources: model.py, factory.py and transform.py of open_clip 3.3; the settings that a file leaves out have the values
-that those give them. Known are CLIPs whose text tower is CLIP's and whose image tower is a Vision Transformer or a
-ModifiedResNet, in both layouts of names: the "CLIP" class (as OpenAI's files) and "CustomTextCLIP" (custom_text); and
-SigLIP and SigLIP 2, whose image tower is timm's.
+Sources: model.py, coca_model.py, factory.py and transform.py of open_clip 3.3; the settings that a file leaves out have
+the values that those give them. Known is what has open_clip's own text tower, and its own image towers (Vision
+Transformer, ModifiedResNet) or timm's of SigLIP and SigLIP 2; in the layouts of names of all three classes: "CLIP" (as
+OpenAI's files), "CustomTextCLIP" (custom_text) and "CoCa" (multimodal_cfg), of which the half that writes captions is
+left out. That half cannot be written either: a CoCa is written as the CustomTextCLIP that it then is.
 
-Texts are cleaned as there: mojibake, HTML entities and white space are mended. Where text_cfg names no tokenizer of the
-Hub (hf_tokenizer_name), they are also brought to lower case, and split as OpenAI's simple_tokenizer.py does. Done
-otherwise: pictures with a palette or with transparency are resized there before they become RGB, and here after.
+Texts are cleaned as there (open_clip_tokens). Done otherwise: pictures with a palette or with transparency are resized
+there before they become RGB, and here after.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from sightword.checkpoints.contract import Contract, check_contract
-from sightword.checkpoints.kinds import kind_of
+from sightword.checkpoints.open_clip_model_cfg import model_cfg
 from sightword.checkpoints.open_clip_names import names_of
-from sightword.checkpoints.open_clip_settings import Text, read_settings
-from sightword.checkpoints.open_clip_timm import timm_name
+from sightword.checkpoints.open_clip_settings import read_settings
+from sightword.checkpoints.open_clip_tokens import read_open_clip_tokenizer, write_open_clip_tokenizer
 from sightword.checkpoints.renaming import to_ours, to_theirs
-from sightword.checkpoints.tokens import is_largest, make_tokenizer, read_tokenizer, write_tokenizer
-from sightword.checkpoints.tokens_siglip import read_siglip_tokenizer, write_siglip_tokenizer
-from sightword.checkpoints.vocabulary import TOKENIZER, is_openai, split_as_openai
+from sightword.checkpoints.tokens import is_largest
+from sightword.checkpoints.vocabulary import TOKENIZER
 from sightword.checkpoints.weights import (
     check_vocabulary,
     check_weights,
@@ -41,23 +40,17 @@ from sightword.checkpoints.weights import (
     write_safetensors,
 )
 from sightword.config import Config, parse
-from sightword.data.cleaning import Clean
 from sightword.data.images import ImageSpec
 from sightword.data.tokenizer import Tokenizer
-from sightword.errors import CheckpointError, RequestError
+from sightword.errors import CheckpointError
 from sightword.files import whole_folder
 from sightword.towers.dual import DualEncoder
-from sightword.towers.layers import NORM_EPS, Activation
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 # In the order in which open_clip looks for them.
 FILES = (WEIGHTS, "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
-_CLEANING: dict[str, Clean] = {"lower": "ftfy_lower", "whitespace": "ftfy", "canonicalize": "ftfy_canonical"}
-# What open_clip can do of each of ours: mending cannot be turned off there.
-_NEAREST: dict[Clean, str] = {ours: theirs for theirs, ours in _CLEANING.items()} | {
-    "lower": "lower",
-    "canonical": "canonicalize",
-}
+# The part of a CoCa that writes captions.
+_CAPTIONS = "text_decoder"
 # Scalars that OpenAI's archives carry beside the weights.
 _DROPPED = frozenset({"input_resolution", "context_length", "vocab_size"})
 
@@ -89,7 +82,7 @@ def load_open_clip(folder: Path) -> tuple[DualEncoder, Contract, Tokenizer]:
     image_size = architecture.image.image_size
     preprocess = {k: v for k, v in (values.get("preprocess_cfg") or {}).items() if v is not None}
     image = parse(_Preprocess, preprocess, f"{config}: preprocess_cfg", CheckpointError)
-    tokenizer = _tokenizer(folder, told.text_cfg)
+    tokenizer = read_open_clip_tokenizer(folder, CONFIG, told.text_cfg, architecture.text.trims)
     contract = Contract(
         architecture=architecture,
         image=ImageSpec(
@@ -103,12 +96,14 @@ def load_open_clip(folder: Path) -> tuple[DualEncoder, Contract, Tokenizer]:
             fill=image.fill_color,
         ),
         text=tokenizer.spec,
-        provenance={"family": "open_clip"},
+        provenance={"family": "open_clip", **({} if told.multimodal_cfg is None else {"left_out": _CAPTIONS})},
     )
     check_contract(contract, config)
     check_vocabulary(contract, tokenizer, folder, (TOKENIZER, CONFIG))
     model = empty_model(architecture, config)
     path, weights = _weights(folder)
+    if told.multimodal_cfg is not None:
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith(f"{_CAPTIONS}.")}
     weights = with_shape(in_float32(weights), ("logit_scale", "logit_bias"), ())
     empty = model.state_dict()
     # The layout shows in the names; the flag only says by which class open_clip would read them.
@@ -122,7 +117,7 @@ def load_open_clip(folder: Path) -> tuple[DualEncoder, Contract, Tokenizer]:
 def save_open_clip(folder: str | Path, model: DualEncoder, contract: Contract, tokenizer: Tokenizer) -> None:
     """Write a folder for open_clip's `local-dir:FOLDER`, whole; one that is there already is replaced.
 
-    Raises RequestError for a model that open_clip's CLIP class cannot express.
+    Raises RequestError for a model that open_clip's classes cannot express.
     """
     with whole_folder(Path(folder)) as temporary:
         write_open_clip(temporary, model, contract, tokenizer)
@@ -130,68 +125,14 @@ def save_open_clip(folder: str | Path, model: DualEncoder, contract: Contract, t
 
 def write_open_clip(folder: Path, model: DualEncoder, contract: Contract, tokenizer: Tokenizer) -> None:
     """Write the files into a folder that is there."""
-    architecture, spec = contract.architecture, contract.text
-    image, text = architecture.image, architecture.text
-    if image.kind == "backbone" or text.kind == "encoder":
-        what = f"the image tower {image.name}" if image.kind == "backbone" else "a pretrained text encoder"
-        raise RequestError(f"open_clip's CLIP class has no place for {what}: this model cannot be written so")
-    siglip = kind_of(architecture) == "siglip"
-    if not siglip and kind_of(architecture.model_copy(update={"bias": False})) != "clip":
-        raise RequestError("open_clip's classes hold CLIP and SigLIP, and this model is built otherwise")
-    quick = text.activation == "quick_gelu"
-    vision: dict[str, Any] = {"image_size": image.image_size}
-    if image.kind == "resnet":
-        # The pool's heads are counted on the last stage, 32 times as wide as the stem.
-        heads = image.width * 32 // image.heads
-        vision |= {"width": image.width, "layers": list(image.blocks), "head_width": heads, "patch_size": None}
-    elif siglip:
-        vision |= {"timm_model_name": timm_name(image), "timm_pool": "map", "timm_proj": "none"}
-    else:
-        if (image.activation == "quick_gelu") != quick:
-            raise RequestError(
-                f"the image tower computes with {image.activation} and the text tower with {text.activation}, and "
-                "open_clip has one quick_gelu for both: this model cannot be written so"
-            )
-        vision |= {
-            "width": image.width,
-            "layers": image.layers,
-            "head_width": image.width // image.heads,
-            "patch_size": image.patch,
-            "mlp_ratio": image.mlp_ratio,
-            **_block(image.activation, image.eps),
-        }
-    text_cfg = {
-        "context_length": text.context,
-        "vocab_size": text.vocabulary,
-        "width": text.width,
-        "heads": text.heads,
-        "layers": text.layers,
-        "mlp_ratio": text.mlp_ratio,
-        **_block(text.activation, text.eps),
-    }
-    if siglip:
-        projection = {"proj_type": "none"} if text.projection == "none" else {"proj_bias": True}
-        text_cfg |= {"no_causal_mask": True, "pool_type": "last", **projection}
-    elif not is_largest(tokenizer.engine, spec.end_id):
-        text_cfg |= {"pool_type": "eos", "eos_id": spec.end_id}
-    if spec.pad_id and not siglip:
-        text_cfg["pad_id"] = spec.pad_id
-    if siglip or not is_openai(tokenizer.engine):
-        # Any name makes open_clip read the tokenizer of the folder itself (local-dir:) instead of its own.
-        text_cfg["hf_tokenizer_name"] = "."
-    default = _default_cleaning(text_cfg.get("hf_tokenizer_name"))
-    if _NEAREST.get(spec.clean, default) != default:
-        text_cfg["tokenizer_kwargs"] = {"clean": _NEAREST[spec.clean]}
-    bias = {} if model.logit_bias is None else {"init_logit_bias": float(model.logit_bias.detach())}
+    trims = model.text.trims
+    # Where the end of a text has the largest id, open_clip finds it so.
+    eos_id = None if is_largest(tokenizer.engine, contract.text.end_id) else contract.text.end_id
+    bias = None if model.logit_bias is None else float(model.logit_bias.detach())
+    cfg = model_cfg(contract.architecture, bias, eos_id)
+    cfg["text_cfg"] |= write_open_clip_tokenizer(folder, tokenizer, trims)
     settings = {
-        "model_cfg": {
-            "embed_dim": architecture.embed_dim,
-            "quick_gelu": quick,
-            "custom_text": siglip,
-            **bias,
-            "vision_cfg": vision,
-            "text_cfg": text_cfg,
-        },
+        "model_cfg": cfg,
         "preprocess_cfg": {
             "mean": list(contract.image.mean),
             "std": list(contract.image.std),
@@ -201,61 +142,12 @@ def write_open_clip(folder: Path, model: DualEncoder, contract: Contract, tokeni
         },
     }
     weights = {name: _whole(tensor.detach().cpu()) for name, tensor in model.state_dict().items()}
-    write_safetensors(folder / WEIGHTS, to_theirs(names_of(weights, custom=siglip), weights))
+    write_safetensors(folder / WEIGHTS, to_theirs(names_of(weights, cfg["custom_text"]), weights))
     write_json(folder / CONFIG, settings)
-    if siglip:
-        write_siglip_tokenizer(folder, tokenizer, cleans=False)
-    else:
-        write_tokenizer(folder, tokenizer)
 
 
 def _whole(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
-
-
-def _block(activation: Activation, eps: float) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    if activation == "gelu_tanh":
-        settings["act_kwargs"] = {"approximate": "tanh"}
-    if eps != NORM_EPS:
-        settings["norm_kwargs"] = {"eps": eps}
-    return settings
-
-
-def _default_cleaning(hf_tokenizer_name: Any) -> str:
-    return "whitespace" if hf_tokenizer_name else "lower"
-
-
-def _tokenizer(folder: Path, text: Text) -> Tokenizer:
-    asked = text.tokenizer_kwargs.clean if text.tokenizer_kwargs else None
-    cleaning = _CLEANING[asked or _default_cleaning(text.hf_tokenizer_name)]
-    if text.pool_type == "last":
-        if not text.hf_tokenizer_name:
-            raise CheckpointError(
-                f"{folder / CONFIG}: text_cfg names no hf_tokenizer_name: open_clip would split the texts by CLIP's "
-                "own vocabulary, which is not known for a model that is pooled at the last position"
-            )
-        return read_siglip_tokenizer(folder, text.context_length, cleaning)
-    engine, special = read_tokenizer(folder)
-    if not text.hf_tokenizer_name:
-        try:
-            split_as_openai(engine, lower=cleaning != "ftfy")
-        except ValueError as failure:
-            raise CheckpointError(
-                f"{folder}: without text_cfg.hf_tokenizer_name in {CONFIG}, open_clip splits texts as OpenAI's CLIP; "
-                f"this tokenizer cannot: {failure}"
-            ) from None
-    if text.pool_type == "eos" and text.eos_id != special.end_id:
-        raise CheckpointError(
-            f"{folder}: text_cfg.eos_id is {text.eos_id} in {CONFIG}, but {special.end_token!r} has the id "
-            f"{special.end_id} in {TOKENIZER}: they do not belong together"
-        )
-    if text.pool_type == "argmax" and not is_largest(engine, special.end_id):
-        raise CheckpointError(
-            f"{folder}: open_clip pools at the largest id of a text, and {special.end_token!r} ({special.end_id}) is "
-            f"not the largest of {TOKENIZER}: they do not belong together"
-        )
-    return make_tokenizer(engine, special, text.context_length, text.pad_id, cleaning)
 
 
 def _weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:

@@ -20,6 +20,7 @@ from sightword.towers.configs import (
     Activation,
     DualEncoderConfig,
     Projection,
+    QueriesConfig,
     ResNetConfig,
     TextConfig,
     ViTConfig,
@@ -39,10 +40,10 @@ class _Block(Config):
 
     act_kwargs: _Act | None = None
     norm_kwargs: Norm | None = None
-    ls_init_value: None = None
-    final_ln_after_pool: bool = False  # of one pooled token: the order makes no difference
+    ls_init_value: float | None = None
+    final_ln_after_pool: bool = False  # of one pooled token, as texts are: the order makes no difference
     output_tokens: bool = False
-    block_type: Literal["default"] | None = None
+    block_type: Literal["default", "custom"] | None = None  # the same, as long as the next are off
     qk_norm: Literal[False] = False
     scaled_cosine_attn: Literal[False] = False
     scale_heads: Literal[False] = False
@@ -59,12 +60,13 @@ class Vision(_Block):
     patch_size: Positive | None = 16
     image_size: Positive | tuple[Positive, Positive] = 224
     patch_dropout: float = 0.0  # of the training
-    attentional_pool: Literal[False] = False
-    attn_pooler_queries: int = 256
-    attn_pooler_heads: int = 8
-    no_ln_pre: Literal[False] = False
+    # Of its other values, `parallel` and `cascade`, open_clip gets no vector for a picture, but a row of one.
+    attentional_pool: bool = False
+    attn_pooler_queries: Positive = 256
+    attn_pooler_heads: Positive = 8
+    no_ln_pre: bool = False
     pos_embed_type: Literal["learnable", "sin_cos_2d"] = "learnable"  # a table in the file either way
-    pool_type: Literal["tok"] = "tok"
+    pool_type: Literal["tok", "avg"] = "tok"  # `none` leaves no vector
     timm_model_name: str | None = None
     timm_model_pretrained: bool = False
     timm_pool: str = "avg"
@@ -74,9 +76,9 @@ class Vision(_Block):
     timm_drop_path: float | None = None
 
 
-class _TokenizerKwargs(Config):
+class TokenizerKwargs(Config):
     clean: Literal["lower", "whitespace", "canonicalize"] | None = None
-    strip_sep_token: Literal[False] = False
+    strip_sep_token: bool = False
 
 
 class Text(_Block):
@@ -88,12 +90,12 @@ class Text(_Block):
     mlp_ratio: PositiveFloat = 4.0
     hf_tokenizer_name: str | None = None
     tokenizer_mode: None = None
-    tokenizer_kwargs: _TokenizerKwargs | None = None
-    embed_cls: Literal[False] = False
+    tokenizer_kwargs: TokenizerKwargs | None = None
+    embed_cls: bool = False
     pad_id: int = 0
     eos_id: int = 2
     no_causal_mask: bool = False
-    pool_type: Literal["argmax", "eos", "last"] = "argmax"
+    pool_type: Literal["argmax", "eos", "first", "last"] = "argmax"  # `none` leaves no vector
     proj_bias: bool = False
     proj_type: Literal["linear", "none"] = "linear"
     hf_model_name: None = None
@@ -108,6 +110,7 @@ class ModelSettings(Config):
     embed_dim: Positive
     vision_cfg: Vision
     text_cfg: Text
+    multimodal_cfg: dict[str, Any] | None = None  # of CoCa's captions
     quick_gelu: bool = False
     custom_text: bool = False
     init_logit_scale: float = 0.0
@@ -133,13 +136,12 @@ def _refuse_relatives(values: Mapping[str, Any], path: Path) -> None:
     relatives = (
         (None if timm in TOWERS else timm, "an image tower of timm ({})"),
         (section("text_cfg").get("hf_model_name"), "a text tower of transformers ({})"),
-        (values.get("multimodal_cfg"), "CoCa, which also writes captions"),
     )
     for value, what in relatives:
         if value is not None:
             raise CheckpointError(
-                f"{path}: {what.format(value)} is not known here; known are CLIP with a Vision Transformer or "
-                "ModifiedResNet and its own text tower, and SigLIP"
+                f"{path}: {what.format(value)} is not known here; known are open_clip's own Vision Transformer, "
+                "ModifiedResNet and text tower, and SigLIP's image towers"
             )
 
 
@@ -182,16 +184,22 @@ def _image(told: ModelSettings, path: Path) -> ViTConfig | ResNetConfig:
         mlp_ratio=vision.mlp_ratio,
         activation=_activation(told.quick_gelu, vision, path),
         eps=(vision.norm_kwargs or Norm()).eps,
+        norm_in=not vision.no_ln_pre,
+        layer_scale=vision.ls_init_value,
+        pool="class" if vision.pool_type == "tok" else "average",
+        # The answers to queries are normed before.
+        norm_after_pool=vision.final_ln_after_pool and vision.pool_type == "avg" and not vision.attentional_pool,
+        queries=(
+            QueriesConfig(count=vision.attn_pooler_queries, heads=vision.attn_pooler_heads)
+            if vision.attentional_pool
+            else None
+        ),
     )
 
 
 def _text(told: ModelSettings, path: Path) -> TextConfig:
     text = told.text_cfg
-    if text.no_causal_mask != (text.pool_type == "last"):
-        raise CheckpointError(
-            f"{path}: text_cfg: no_causal_mask {text.no_causal_mask} with pool_type {text.pool_type!r} is not known "
-            "here; known are CLIP's (a causal mask, pooled at the end token) and SigLIP's (neither)"
-        )
+    pools: dict[str, Literal["end", "first", "last"]] = {"first": "first", "last": "last"}
     projection: Projection = "bias" if text.proj_bias else "linear"
     return TextConfig(
         vocabulary=text.vocab_size,
@@ -203,7 +211,9 @@ def _text(told: ModelSettings, path: Path) -> TextConfig:
         activation=_activation(told.quick_gelu, text, path),
         eps=(text.norm_kwargs or Norm()).eps,
         causal=not text.no_causal_mask,
-        pool="last" if text.pool_type == "last" else "end",
+        layer_scale=text.ls_init_value,
+        pool="class" if text.embed_cls else pools.get(text.pool_type, "end"),
+        pad_id=text.pad_id if text.embed_cls else None,
         projection="none" if text.proj_type == "none" else projection,
     )
 

@@ -41,7 +41,7 @@ def read_names(folder: Path) -> dict[str, str]:
     named: dict[str, str] = {}
     for file in _NAMES:
         values = read_json(folder / file) if (folder / file).is_file() else {}
-        for key in ("bos_token", "eos_token", "pad_token"):
+        for key in ("bos_token", "eos_token", "cls_token", "sep_token", "pad_token"):
             token = values.get(key)
             token = token.get("content") if isinstance(token, dict) else token
             if isinstance(token, str):
@@ -50,9 +50,11 @@ def read_names(folder: Path) -> dict[str, str]:
 
 
 def read_special(folder: Path, engine: Engine) -> Special:
-    """Raises CheckpointError where a named token is none, or where the tokenizer frames a text by other tokens."""
+    """A start and an end, which BERT's tokenizers call otherwise. Raises CheckpointError where a named token is none,
+    or where the tokenizer frames a text by other tokens."""
     named = read_names(folder)
-    start, end = named.get("bos_token", START), named.get("eos_token", END)
+    start = named.get("bos_token", named.get("cls_token", START))
+    end = named.get("eos_token", named.get("sep_token", END))
     start_id, end_id = _id(engine, start, folder), _id(engine, end, folder)
     if engine.post_processor is not None:
         engine.no_padding()
@@ -131,7 +133,14 @@ def settings_of(spec: TextSpec, pad: str) -> dict[str, Any]:
     }
 
 
-def make_tokenizer(engine: Engine, special: Special, context: int, pad_id: int, clean: Clean = "none") -> Tokenizer:
+def make_tokenizer(
+    engine: Engine,
+    special: Special,
+    context: int,
+    pad_id: int,
+    clean: Clean = "none",
+    pad_to_context: bool = False,
+) -> Tokenizer:
     spec = TextSpec(
         context=context,
         start_token=special.start_token,
@@ -139,6 +148,7 @@ def make_tokenizer(engine: Engine, special: Special, context: int, pad_id: int, 
         start_id=special.start_id,
         end_id=special.end_id,
         pad_id=pad_id,
+        pad_to_context=pad_to_context,
         clean=clean,
     )
     return Tokenizer(engine, spec)

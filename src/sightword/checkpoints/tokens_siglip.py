@@ -25,6 +25,15 @@ from sightword.errors import CheckpointError
 _CLEAN = "sightword_clean"
 
 
+def has_no_start(folder: Path) -> bool:
+    """Whether texts are framed by an end alone, or by nothing that the folder's files say."""
+    path = folder / TOKENIZER
+    if not path.is_file() or _ends_alone(folder):
+        return True
+    engine = read_engine(path)
+    return engine.post_processor is None or len(_framed(engine)) < 2
+
+
 def read_siglip_tokenizer(folder: Path, context: int, clean: Clean) -> Tokenizer:
     """Raises CheckpointError where files are missing, where a named token is none, and where `tokenizer.json` frames a
     text otherwise."""
@@ -44,13 +53,8 @@ def read_siglip_tokenizer(folder: Path, context: int, clean: Clean) -> Tokenizer
         if number is None:
             raise CheckpointError(f"{path}: has no token {names[key]!r}, which {SETTINGS} names as the {key}")
         ids[key] = number
-    settings = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
-    # Gemma's class puts the frame on by these two, whatever the file holds.
-    told = settings.get("add_bos_token") is False and settings.get("add_eos_token") is True
-    if engine.post_processor is not None and not told:
-        engine.no_padding()
-        engine.no_truncation()
-        framed = engine.encode("").ids
+    if engine.post_processor is not None and not _ends_alone(folder):
+        framed = _framed(engine)
         if framed != [ids["eos_token"]]:
             raise CheckpointError(
                 f"{path}: frames an empty text as the ids {framed}, and a text of SigLIP has its end token alone, "
@@ -87,6 +91,19 @@ def write_siglip_tokenizer(folder: Path, tokenizer: Tokenizer, cleans: bool = Tr
         settings[_CLEAN] = spec.clean
     (folder / TOKENIZER).write_text(engine.to_str(pretty=True), encoding="utf-8")
     write_json(folder / SETTINGS, settings)
+
+
+def _ends_alone(folder: Path) -> bool:
+    """Gemma's class puts the frame on by these two, whatever the file holds."""
+    settings = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+    return settings.get("add_bos_token") is False and settings.get("add_eos_token") is True
+
+
+def _framed(engine: Engine) -> list[int]:
+    """An empty text as the engine frames it."""
+    engine.no_padding()
+    engine.no_truncation()
+    return engine.encode("").ids
 
 
 def _drop(engine: Engine, clean: Clean) -> None:

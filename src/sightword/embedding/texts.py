@@ -24,7 +24,7 @@ def encode_texts(model: DualEncoder, tokens: Tokens, device: torch.device, batch
     """Unit vectors [N, D], float32."""
     vectors = np.empty((len(tokens), model.config.embed_dim), dtype=np.float32)
     tower = model.text
-    if isinstance(tower, TextTransformer) and tower.trims and device.type == "cpu":
+    if isinstance(tower, TextTransformer) and tower.packs and device.type == "cpu":
         for which, features in encode_packed(tower, tokens.ids.numpy(), tokens.lengths.numpy()):
             vectors[which] = F.normalize(features.float(), dim=-1).numpy()
         return vectors

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sightword.config import Config, Positive, PositiveFloat
 
@@ -17,11 +17,20 @@ NORM_EPS = 1e-5  # of every LayerNorm of OpenAI's CLIP
 Projection: TypeAlias = Literal["linear", "bias", "none"]
 
 
+class QueriesConfig(Config):
+    """Learned queries, each of which asks all tokens."""
+
+    count: Positive
+    heads: Positive
+
+
 class ViTConfig(Config):
     """patch: of a size that does not divide image_size, the rest at the right and at the bottom is not seen. mlp_ratio:
     the MLP has int(width * mlp_ratio) hidden units. eps: of every LayerNorm. norm_in: the extra norm before the first
-    block. pool: the normed tokens become one by taking the class token, by the average of the patches, or by attention
-    with a learned probe over all."""
+    block. layer_scale: what each block adds is multiplied by learned numbers that begin so. pool: the normed tokens
+    become one by taking the class token, by the average of the patches, or by attention with a learned probe over all.
+    norm_after_pool: the average is normed, not what it is of. queries: their answers, in the joint space, take the
+    place of the tokens before the last norm: the first that of the class token, the others those of the patches."""
 
     kind: Literal["vit"] = "vit"
     image_size: Positive
@@ -35,7 +44,10 @@ class ViTConfig(Config):
     class_token: bool = True
     norm_in: bool = True
     patch_bias: bool = False
+    layer_scale: float | None = None
     pool: Literal["class", "average", "attention"] = "class"
+    norm_after_pool: bool = False
+    queries: QueriesConfig | None = None
     projection: Projection = "linear"
 
 
@@ -60,7 +72,9 @@ class BackboneConfig(Config):
 class TextConfig(Config):
     """vocabulary: rows of the token table. context: rows of the position table. mlp_ratio: the MLP has
     int(width * mlp_ratio) hidden units. eps: of every LayerNorm. causal: a token sees only those before it; otherwise
-    all, the padding too. pool: at the token that ends the text, or at the last position of the context."""
+    all, the padding too. layer_scale: as in ViTConfig. pool: at the token that ends the text, at the first or the last
+    position of the context, or at a class token that stands behind the context, in a row of the position table more.
+    pad_id: with a class token, the id of the padding, which then is passed over."""
 
     kind: Literal["transformer"] = "transformer"
     vocabulary: Positive
@@ -72,13 +86,26 @@ class TextConfig(Config):
     activation: Activation = "quick_gelu"
     eps: PositiveFloat = NORM_EPS
     causal: bool = True
-    pool: Literal["end", "last"] = "end"
+    layer_scale: float | None = None
+    pool: Literal["end", "first", "last", "class"] = "end"
+    pad_id: int | None = None
     projection: Projection = "linear"
+
+    @model_validator(mode="after")
+    def _pad_id_is_of_a_class_token(self) -> TextConfig:
+        if (self.pool == "class") != (self.pad_id is not None):
+            raise ValueError("pool 'class' and pad_id belong together")
+        return self
 
     @property
     def trims(self) -> bool:
         """Whether the padding makes no difference: later tokens do not reach earlier ones, and none of it is pooled."""
-        return self.causal and self.pool == "end"
+        return self.causal and self.pool in ("end", "first")
+
+    @property
+    def packs(self) -> bool:
+        """Whether its texts can be packed as embedding/packed.py does it, which knows CLIP's blocks and pooling."""
+        return self.causal and self.pool == "end" and self.layer_scale is None
 
 
 class BertConfig(Config):

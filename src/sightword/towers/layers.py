@@ -68,16 +68,37 @@ class MLP(nn.Module):
         return self.fc2(self.act(self.fc1(x)))
 
 
-class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+class LayerScale(nn.Module):
+    """A learned factor for each channel (CaiT: arXiv 2103.17239, section 2)."""
 
-    def __init__(self, width: int, heads: int, mlp_width: int, act: Activation, eps: float = NORM_EPS) -> None:
+    def __init__(self, width: int, start: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((width,), start))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)). layer_scale: both are scaled before they are added."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        mlp_width: int,
+        act: Activation,
+        eps: float = NORM_EPS,
+        layer_scale: float | None = None,
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=eps)
         self.attention = Attention(width, heads)
+        self.scale1 = nn.Identity() if layer_scale is None else LayerScale(width, layer_scale)
         self.norm2 = nn.LayerNorm(width, eps=eps)
         self.mlp = MLP(width, mlp_width, act)
+        self.scale2 = nn.Identity() if layer_scale is None else LayerScale(width, layer_scale)
 
     def forward(self, x_BLW: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-        x_BLW = x_BLW + self.attention(self.norm1(x_BLW), mask, causal)
-        return x_BLW + self.mlp(self.norm2(x_BLW))
+        x_BLW = x_BLW + self.scale1(self.attention(self.norm1(x_BLW), mask, causal))
+        return x_BLW + self.scale2(self.mlp(self.norm2(x_BLW)))

@@ -1,5 +1,6 @@
 """The text Transformer of CLIP (arXiv 2103.00020, section 2.4), causal and pooled at the end-of-text token; and of
-SigLIP (arXiv 2303.15343), which looks both ways, padding included, and is pooled at its last position.
+SigLIP (arXiv 2303.15343), which looks both ways, padding included, and is pooled at its last position. That of CoCa
+(arXiv 2205.01917) is pooled at a class token behind the context.
 
 Shapes: B batch, L tokens, W width, D joint space.
 """
@@ -7,6 +8,7 @@ Shapes: B batch, L tokens, W width, D joint space.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sightword.data.pairs import Tokens
@@ -20,11 +22,14 @@ class TextTransformer(TextTower):
         super().__init__()
         width = config.width
         self.embed_dim = embed_dim
-        self.causal, self.pool, self.trims = config.causal, config.pool, config.trims
+        self.context, self.causal, self.pool, self.pad_id = config.context, config.causal, config.pool, config.pad_id
+        self.trims, self.packs = config.trims, config.packs
         self.tokens = nn.Embedding(config.vocabulary, width)
-        self.positions = nn.Parameter(torch.empty(config.context, width))
+        self.class_token = nn.Parameter(torch.empty(width)) if config.pool == "class" else None
+        self.positions = nn.Parameter(torch.empty(config.context + int(config.pool == "class"), width))
+        hidden = int(width * config.mlp_ratio)
         self.blocks = nn.ModuleList(
-            Block(width, config.heads, int(width * config.mlp_ratio), config.activation, config.eps)
+            Block(width, config.heads, hidden, config.activation, config.eps, config.layer_scale)
             for _ in range(config.layers)
         )
         self.norm_out = nn.LayerNorm(width, eps=config.eps)
@@ -36,6 +41,8 @@ class TextTransformer(TextTower):
         width, depth = self.positions.shape[1], len(self.blocks)
         nn.init.normal_(self.tokens.weight, std=0.02)
         nn.init.normal_(self.positions, std=0.01)
+        if self.class_token is not None:
+            nn.init.normal_(self.class_token, std=0.01)
         if isinstance(self.projection, nn.Linear):
             nn.init.normal_(self.projection.weight, std=width**-0.5)
         residual_std = width**-0.5 * (2 * depth) ** -0.5
@@ -50,13 +57,28 @@ class TextTransformer(TextTower):
 
     def forward(self, tokens: Tokens) -> Tensor:
         ids_BL = tokens.ids
-        if not self.trims and ids_BL.shape[1] != len(self.positions):
-            raise ValueError(f"this tower takes texts padded to {len(self.positions)} tokens, not {ids_BL.shape[1]}")
-        x_BLW = self.tokens(ids_BL) + self.positions[: ids_BL.shape[1]]
+        if not self.trims and ids_BL.shape[1] != self.context:
+            raise ValueError(f"this tower takes texts padded to {self.context} tokens, not {ids_BL.shape[1]}")
+        x_BLW, mask = self.tokens(ids_BL), None
+        if self.class_token is not None:
+            class_B1W = self.class_token.to(x_BLW.dtype).expand(x_BLW.shape[0], 1, -1)
+            x_BLW, mask = torch.cat([x_BLW, class_B1W], dim=1), self._mask(ids_BL)
+        x_BLW = x_BLW + self.positions[: x_BLW.shape[1]]
         for block in self.blocks:
-            x_BLW = block(x_BLW, causal=self.causal)
-        if self.pool == "last":
-            pooled_BW = x_BLW[:, -1]
-        else:
+            x_BLW = block(x_BLW, mask, causal=self.causal and mask is None)
+        if self.pool == "first":
+            pooled_BW = x_BLW[:, 0]
+        elif self.pool == "end":
             pooled_BW = x_BLW[torch.arange(ids_BL.shape[0], device=x_BLW.device), tokens.lengths - 1]
+        else:
+            pooled_BW = x_BLW[:, -1]
         return self.projection(self.norm_out(pooled_BW))
+
+    def _mask(self, ids_BL: Tensor) -> Tensor:
+        """Which tokens each one sees beside a class token, [B, 1, 1 or L, L]. As in open_clip, with which the published
+        CoCas were trained, it is one place late: what stands behind a padding is passed over, so that each text sees
+        its first padding, and the class token itself only where there is none."""
+        seen_BL = F.pad(ids_BL.ne(self.pad_id or 0), (1, 0), value=True)
+        mask = seen_BL[:, None, None, :]
+        L = seen_BL.shape[1]
+        return mask & torch.ones(L, L, dtype=torch.bool, device=ids_BL.device).tril() if self.causal else mask

@@ -2,8 +2,9 @@
 
 CLIP: a class token, learned positions, an extra norm before the first block, pre-norm blocks, and the normed class
 token projected to the joint space. SigLIP (arXiv 2303.15343) has neither class token, extra norm nor projection; its
-patches have a bias, and an attention head pools the normed tokens. Shapes: B batch, L tokens (the class token first,
-where there is one), W width, D joint space.
+patches have a bias, and an attention head pools the normed tokens. CLIPA (arXiv 2305.07017) averages the patches, and
+norms after that. CoCa (arXiv 2205.01917) lets learned queries ask the tokens, and takes their answers for tokens.
+Shapes: B batch, L tokens (the class token first, where there is one), W width, D joint space.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from sightword.towers.configs import ViTConfig as ViTConfig
 from sightword.towers.layers import Block, projection
-from sightword.towers.pooling import ProbePool
+from sightword.towers.pooling import ProbePool, QueryPool
 from sightword.towers.tower import Tower
 
 
@@ -23,24 +24,34 @@ class ViT(Tower):
         width, grid, hidden = config.width, config.image_size // config.patch, int(config.width * config.mlp_ratio)
         if not grid:
             raise ValueError(f"a patch of {config.patch} pixels in a picture of {config.image_size}")
-        if config.pool == "class" and not config.class_token:
+        queries = config.queries
+        first = config.class_token or queries is not None
+        if config.pool == "class" and not first:
             raise ValueError("pool is 'class', and there is no class token")
+        if queries is not None and (config.pool == "attention" or (config.pool == "average" and queries.count == 1)):
+            raise ValueError(f"pool is {config.pool!r}, which cannot be of the answers to {queries.count} queries")
         self.embed_dim = embed_dim
-        self.pool = config.pool
+        self.pool, self.norm_after_pool = config.pool, config.norm_after_pool
+        self.prefix = int(first)
         self.patches = nn.Conv2d(3, width, config.patch, stride=config.patch, bias=config.patch_bias)
         self.class_token = nn.Parameter(torch.empty(width)) if config.class_token else None
         self.positions = nn.Parameter(torch.empty(grid * grid + int(config.class_token), width))
         self.norm_in = nn.LayerNorm(width, eps=config.eps) if config.norm_in else nn.Identity()
         self.blocks = nn.ModuleList(
-            Block(width, config.heads, hidden, config.activation, config.eps) for _ in range(config.layers)
+            Block(width, config.heads, hidden, config.activation, config.eps, config.layer_scale)
+            for _ in range(config.layers)
         )
-        self.norm_out = nn.LayerNorm(width, eps=config.eps)
+        self.query_pool = (
+            QueryPool(width, embed_dim, queries.count, queries.heads, config.eps) if queries is not None else None
+        )
+        pooled = embed_dim if queries is not None else width
+        self.norm_out = nn.LayerNorm(pooled, eps=config.eps)
         self.attention_pool = (
             ProbePool(width, config.heads, hidden, config.activation, config.eps)
             if config.pool == "attention"
             else None
         )
-        self.projection = projection(config.projection, width, embed_dim)
+        self.projection = projection(config.projection, pooled, embed_dim)
         self.initialise()
 
     def initialise(self) -> None:
@@ -52,8 +63,9 @@ class ViT(Tower):
         nn.init.normal_(self.positions, std=std)
         if isinstance(self.projection, nn.Linear):
             nn.init.normal_(self.projection.weight, std=std)
-        if self.attention_pool is not None:
-            self.attention_pool.initialise()
+        for pool in (self.attention_pool, self.query_pool):
+            if pool is not None:
+                pool.initialise()
         for block in self.blocks:
             assert isinstance(block, Block)
             nn.init.xavier_uniform_(block.attention.qkv.weight)
@@ -71,9 +83,12 @@ class ViT(Tower):
         return self.projection(self._pooled(x_BLW))
 
     def _pooled(self, x_BLW: Tensor) -> Tensor:
+        if self.query_pool is not None:
+            x_BLW = self.query_pool(x_BLW, first_only=self.pool == "class")
         if self.pool == "class":
             return self.norm_out(x_BLW[:, 0])
-        x_BLW = self.norm_out(x_BLW)
         if self.attention_pool is not None:
-            return self.attention_pool(x_BLW)
-        return x_BLW[:, int(self.class_token is not None) :].mean(dim=1)
+            return self.attention_pool(self.norm_out(x_BLW))
+        if self.norm_after_pool:
+            return self.norm_out(x_BLW[:, self.prefix :].mean(dim=1))
+        return self.norm_out(x_BLW)[:, self.prefix :].mean(dim=1)
