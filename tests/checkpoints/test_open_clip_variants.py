@@ -89,11 +89,13 @@ def make(make_open_clip: Make, bert_tokenizer: Path, vocabularies: Path) -> Make
 @torch.no_grad()
 def strengthen(model: Any) -> None:
     """Tokens large against positions, and attention that chooses: otherwise a few words would be lost in the padding,
-    and all texts be alike; and pictures, that are large against theirs."""
+    and all texts be alike, and all pictures to the queries of a pool."""
     for name, parameter in model.named_parameters():
         text = "visual" not in name and ("token_embedding" in name or name.endswith("in_proj_weight"))
-        if text or name == "visual.conv1.weight" or ("attn_pool" in name and parameter.ndim == 2):
+        if text or ("attn_pool" in name and parameter.ndim == 2):
             parameter.mul_(3)
+        if "attn_pool" in name and name.endswith("bias"):
+            parameter.mul_(0.1)
 
 
 @torch.no_grad()
