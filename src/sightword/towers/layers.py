@@ -50,11 +50,16 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x_BLW: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+    def forward(
+        self, x_BLW: Tensor, mask: Tensor | None = None, causal: bool = False, first_only: bool = False
+    ) -> Tensor:
+        """first_only: the first position alone asks, [B, 1, W]."""
         B, L, W = x_BLW.shape
         q, k, v = self.qkv(x_BLW).view(B, L, 3, self.heads, W // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        if first_only:
+            q = q[:, :, :1]
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
-        return self.out(y.transpose(1, 2).reshape(B, L, W))
+        return self.out(y.transpose(1, 2).reshape(B, -1, W))
 
 
 class MLP(nn.Module):
@@ -99,6 +104,10 @@ class Block(nn.Module):
         self.mlp = MLP(width, mlp_width, act)
         self.scale2 = nn.Identity() if layer_scale is None else LayerScale(width, layer_scale)
 
-    def forward(self, x_BLW: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-        x_BLW = x_BLW + self.scale1(self.attention(self.norm1(x_BLW), mask, causal))
+    def forward(
+        self, x_BLW: Tensor, mask: Tensor | None = None, causal: bool = False, first_only: bool = False
+    ) -> Tensor:
+        """first_only: only the first position is wanted, [B, 1, W]."""
+        y_BLW = self.attention(self.norm1(x_BLW), mask, causal, first_only)
+        x_BLW = (x_BLW[:, :1] if first_only else x_BLW) + self.scale1(y_BLW)
         return x_BLW + self.scale2(self.mlp(self.norm2(x_BLW)))

@@ -78,8 +78,12 @@ class ViT(Tower):
             class_B1W = self.class_token.to(x_BLW.dtype).expand(x_BLW.shape[0], 1, -1)
             x_BLW = torch.cat([class_B1W, x_BLW], dim=1)
         x_BLW = self.norm_in(x_BLW + self.positions)
-        for block in self.blocks:
+        *blocks, last = self.blocks
+        for block in blocks:
             x_BLW = block(x_BLW)
+        # Only the class token of the last block is pooled. (Training computes all: runs stay the same to the bit.)
+        first_only = self.pool == "class" and self.query_pool is None and not torch.is_grad_enabled()
+        x_BLW = last(x_BLW, first_only=first_only)
         return self.projection(self._pooled(x_BLW))
 
     def _pooled(self, x_BLW: Tensor) -> Tensor:
