@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sightword.objectives import InfoNCE
+from sightword.objectives import InfoNCE, tiles
 
 Array = NDArray[np.float64]
 LABELS = {
@@ -19,6 +19,11 @@ LABELS = {
     "duplicates": [4, 9, 4, 2, 9, 4, 7],
     "all the same": [1] * 7,
 }
+
+
+@pytest.fixture(params=[1 << 20, 20], ids=["one strip", "many strips"], autouse=True)
+def _strips(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tiles._STRIP, "cpu", request.param)
 
 
 def reference(image: Array, text: Array, scale: float, labels: list[int] | None) -> tuple[float, Array, Array, float]:
@@ -162,3 +167,69 @@ def test_rows_that_agree_in_any_of_their_labels_are_positives() -> None:
     none = InfoNCE()(image, text, 7.0, labels, more)
     some = InfoNCE()(image, text, 7.0, labels, more, torch.tensor([[9, 12], [8, 8]]))
     assert float(none) != pytest.approx(float(some), abs=1e-4)
+
+
+@pytest.mark.parametrize("labels", [None, LABELS["duplicates"]], ids=["no labels", "duplicates"])
+@pytest.mark.parametrize("more", [False, True], ids=["batch", "further texts"])
+def test_smoothing_and_further_texts_against_the_definition(labels: list[int] | None, more: bool) -> None:
+    marks = torch.arange(7) if labels is None else torch.tensor(labels)
+    further, further_marks = torch.tensor(vectors(B=4, seed=2)[0]), torch.tensor([9, 100, 101, 4])
+
+    def plain(image: Tensor, text: Tensor, scale: Tensor, extra: Tensor) -> Tensor:
+        total = image.new_zeros(())
+        by_image = scale * image @ (torch.cat([text, extra]) if more else text).T
+        columns = torch.cat([marks, further_marks]) if more else marks
+        for logits, other in ((by_image, columns), (scale * text @ image.T, marks)):
+            target = (marks[:, None] == other[None]).double()
+            target = 0.9 * target / target.sum(dim=1, keepdim=True) + 0.1 / target.shape[1]
+            total = total - (target * logits.log_softmax(dim=1)).sum() / 14
+        return total
+
+    ours, theirs = (
+        [x.clone().requires_grad_() for x in (*map(torch.tensor, vectors()), torch.tensor(9.0).double(), further)]
+        for _ in range(2)
+    )
+    image, text, scale, extra = ours
+    given = (extra, further_marks) if more else (None, None)
+    loss = InfoNCE(smoothing=0.1)(image, text, scale, None if labels is None and not more else marks, *given)
+    expected = plain(*theirs)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    (2 * loss).backward()
+    (2 * expected).backward()
+    for one, other in zip(ours[: 4 if more else 3], theirs, strict=False):
+        assert one.grad is not None
+        assert other.grad is not None
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("frozen", [0, 1, 2])
+def test_what_needs_no_gradient_gets_none(frozen: int) -> None:
+    def leaves() -> list[Tensor]:
+        made = [torch.tensor(x, dtype=torch.float64) for x in (*vectors(), 9.0)]
+        return [leaf.requires_grad_(n != frozen) for n, leaf in enumerate(made)]
+
+    some, every = leaves(), [leaf.detach().requires_grad_() for leaf in leaves()]
+    InfoNCE()(*some).backward()
+    InfoNCE()(*every).backward()
+    for n, (one, other) in enumerate(zip(some, every, strict=True)):
+        assert (one.grad is None) == (n == frozen)
+        if one.grad is not None:
+            torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_half_precision_is_summed_in_float32() -> None:
+    image, text = (torch.tensor(x).bfloat16() for x in vectors())
+    loss = InfoNCE()(image, text, 20.0)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(InfoNCE()(image.double(), text.double(), 20.0).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0])
+def test_a_smoothing_that_is_no_share_is_refused(smoothing: float) -> None:
+    with pytest.raises(ValueError, match="smoothing is a share"):
+        InfoNCE(smoothing)
+
+
+def test_labels_of_another_length_are_refused() -> None:
+    with pytest.raises(ValueError, match="needs a label for each of the 3 rows"):
+        InfoNCE()(torch.zeros(3, 4), torch.zeros(3, 4), 1.0, torch.tensor([1, 2]))

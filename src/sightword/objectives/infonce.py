@@ -1,25 +1,54 @@
 """Symmetric InfoNCE, the loss of CLIP (arXiv 2103.00020, section 2.3), with several positives a row where labels say so
 (UniCL of Florence, arXiv 2111.11432, section 2.2).
 
-Shapes: B batch, K further texts, D joint space.
+The logits of all pairs are never held: strips of them are made once for the two log-sums, and once more for the
+gradient, which is softmax less target on both sides. Over several ranks each makes the rows of its own images alone,
+and the log-sums of the texts are added up between them.
+
+Shapes: B batch, K further texts; R rows of this rank, N texts of all ranks, C all columns, D joint space, T a strip.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
+import torch.distributed as dist
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sightword.objectives.ranks import Ranks
+from sightword.objectives.tiles import Columns, check, columns, full, strips
+
+# Exponentials of numbers that lie so far apart still have a common factor that neither over- nor underflows.
+_SPREAD = 60.0
 
 
 class InfoNCE:
     """image_BD, text_BD: unit vectors, row i of one belongs to row i of the other. scale: 1 / temperature.
 
-    labels: int64 [B], [B, M] or None. Rows that agree in a label (in any of their M) are positives of each other, each
-    with an equal share of the target:
-    for a row with positives P the loss is the mean over P of -log softmax(scale * cosine). Without labels, P is the
-    row's own partner. more_text_KD, more_labels: further texts, which the pictures (and only they) are held against;
-    where such a text has the label of a row, it is one of the row's positives. The result is the mean over rows of both
-    directions, a scalar.
+    labels: int64 [B], [B, M] or None. Rows that agree in a label (their m-th, for any m) are positives of each other,
+    each with an equal share of the target: for a row with positives P the loss is the mean over P of
+    -log softmax(scale * cosine). Without labels, P is the row's own partner. more_text_KD, more_labels: further texts,
+    which the pictures (and only they) are held against, such as hard negatives; where such a text has the label of a
+    row, it is one of the row's positives. The result is the mean over rows of both directions, a scalar.
+
+    smoothing: the part of each target that is spread evenly over all columns.
+    group: ranks that share a batch, each with rows (and further texts) of its own. The result is then that of the whole
+    batch on every rank, and the gradients are those of the whole batch once they are averaged over the ranks, as
+    DistributedDataParallel does.
+
+    Memory beyond the inputs and their gradients: some tens of megabytes on a CPU, whatever the batch. Cannot be
+    differentiated twice.
+    Raises ValueError: where the shapes do not fit.
     """
+
+    def __init__(self, smoothing: float = 0.0, group: dist.ProcessGroup | None = None) -> None:
+        if not 0 <= smoothing < 1:
+            raise ValueError(f"smoothing is a share, at least 0 and less than 1, not {smoothing}")
+        self.smoothing = smoothing
+        self.ranks = Ranks(group)
 
     def __call__(
         self,
@@ -30,29 +59,158 @@ class InfoNCE:
         more_text_KD: Tensor | None = None,
         more_labels: Tensor | None = None,
     ) -> Tensor:
-        if image_BD.shape != text_BD.shape or image_BD.ndim != 2:
-            raise ValueError(f"needs two [B, D] of one shape, got {list(image_BD.shape)} and {list(text_BD.shape)}")
-        if labels is None:
-            labels = torch.arange(len(image_BD), device=image_BD.device)
-        logits_BB = scale * (image_BD @ text_BD.T)
-        positive_BB = _agree(labels, labels)
-        text_B = _cross_entropy(logits_BB.T, positive_BB)  # the mask is symmetric
-        if more_text_KD is not None:
-            if more_labels is None:
-                more_labels = torch.full((len(more_text_KD), *labels.shape[1:]), -1, device=labels.device)
-            logits_BB = torch.cat([logits_BB, scale * (image_BD @ more_text_KD.T)], dim=1)
-            positive_BB = torch.cat([positive_BB, _agree(labels, more_labels)], dim=1)
-        image_B = _cross_entropy(logits_BB, positive_BB)
-        return (image_B.mean() + text_B.mean()) / 2
+        check(image_BD, text_BD, labels)
+        image_BD, text_BD = full(image_BD), full(text_BD)
+        more = None if more_text_KD is None else full(more_text_KD)
+        scale = torch.as_tensor(scale, dtype=image_BD.dtype, device=image_BD.device)
+        marks = (labels, more_labels)
+        loss: Tensor = _InfoNCE.apply(image_BD, text_BD, more, scale, marks, self.smoothing, self.ranks)
+        return loss
 
 
-def _agree(one: Tensor, other: Tensor) -> Tensor:
-    """[B] or [B, M] against [K] or [K, M]: bool [B, K], whether two rows have a label in common."""
-    one_BM, other_KM = one.view(len(one), -1), other.view(len(other), -1)
-    return (one_BM[:, None, :] == other_KM[None, :, :]).any(dim=2)
+@dataclass(frozen=True)
+class _Sums:
+    """What the first pass leaves. rows [R], texts [N]: their log-sums. row_positives [R], text_positives [N]: how many
+    positives each has, None where that is one."""
+
+    rows: Tensor
+    texts: Tensor
+    row_positives: Tensor | None
+    text_positives: Tensor | None
+    loss: Tensor
 
 
-def _cross_entropy(logits: Tensor, positive: Tensor) -> Tensor:
-    """Against a target that is uniform over the positives of a row: logsumexp less the mean positive logit."""
-    weight = positive.to(logits.dtype)
-    return logits.logsumexp(dim=1) - (weight * logits).sum(dim=1) / weight.sum(dim=1)
+class _InfoNCE(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        image_RD: Tensor,
+        text_RD: Tensor,
+        more_KD: Tensor | None,
+        scale: Tensor,
+        marks: tuple[Tensor | None, Tensor | None],
+        smoothing: float,
+        ranks: Ranks,
+    ) -> Tensor:
+        with torch.autocast(image_RD.device.type, enabled=False):
+            held = columns(text_RD, marks[0], more_KD, marks[1], ranks)
+            sums = _first_pass(image_RD, text_RD, held, scale, smoothing, ranks)
+        ctx.save_for_backward(image_RD, text_RD, scale)
+        ctx.held, ctx.sums, ctx.smoothing, ctx.ranks = held, sums, smoothing, ranks
+        return sums.loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, outside: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.autocast(outside.device.type, enabled=False):
+            return *_second_pass(ctx, outside), None, None, None
+
+
+def _first_pass(
+    image_RD: Tensor, text_RD: Tensor, held: Columns, scale: Tensor, smoothing: float, ranks: Ranks
+) -> _Sums:
+    R, N, C = len(image_RD), held.texts, len(held.vectors)
+    row_R = image_RD.new_empty(R)
+    text_N = image_RD.new_full((N,), -torch.inf)
+    # Of the positives: the sum of their logits and their number, by row and by text.
+    labelled = held.labels is not None
+    row_logit_R, row_count_R = image_RD.new_zeros(R), image_RD.new_zeros(R) if labelled else None
+    text_logit_N, text_count_N = image_RD.new_zeros(N), image_RD.new_zeros(N) if labelled else None
+    scaled_RD = scale * image_RD
+    for rows in strips(R, C, image_RD.device):
+        logits_TC = scaled_RD[rows] @ held.vectors.T
+        positive_TC = held.positives(rows)
+        if positive_TC is not None and row_count_R is not None and text_count_N is not None:
+            kept_TC = logits_TC * positive_TC
+            row_logit_R[rows] = kept_TC.sum(dim=1)
+            row_count_R[rows] = positive_TC.sum(dim=1).to(row_count_R.dtype)
+            text_logit_N += kept_TC[:, :N].sum(dim=0)
+            text_count_N += positive_TC[:, :N].sum(dim=0)
+        row_R[rows], text_T = _log_sums(logits_TC, N)
+        text_N = torch.logaddexp(text_N, text_T)
+    text_N = ranks.logsumexp(text_N)
+    if row_count_R is None or text_count_N is None:
+        row_target = text_target = (scaled_RD * text_RD).sum()
+    else:
+        row_target = (row_logit_R / row_count_R).sum()
+        text_target = ranks.sum_(text_logit_N) / ranks.sum_(text_count_N)
+        text_target = text_target[held.own].sum()
+    target = (1 - smoothing) * (row_target + text_target)
+    if smoothing:
+        sum_D = scaled_RD.sum(dim=0)
+        every_D, texts_D = held.vectors.sum(dim=0), held.vectors[:N].sum(dim=0)
+        target = target + smoothing * (sum_D @ every_D / C + sum_D @ texts_D / N)
+    loss = ranks.sum_(row_R.sum() + text_N[held.own].sum() - target) / (2 * N)
+    return _Sums(row_R, text_N, row_count_R, text_count_N, loss)
+
+
+def _log_sums(logits_TC: Tensor, texts: int) -> tuple[Tensor, Tensor]:
+    """Over the columns and (of the first `texts`) over the rows. Overwrites the logits."""
+    row_top_T, top = logits_TC.amax(dim=1), logits_TC[:, :texts].amax(dim=0)
+    highest = row_top_T.max()
+    if float(highest - torch.minimum(row_top_T.min(), top.min())) > _SPREAD:
+        return logits_TC.logsumexp(dim=1), logits_TC[:, :texts].logsumexp(dim=0)
+    exp_TC = logits_TC.sub_(highest).exp_()
+    return exp_TC.sum(dim=1).log_().add_(highest), exp_TC[:, :texts].sum(dim=0).log_().add_(highest)
+
+
+def _second_pass(ctx: Any, outside: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of image, text, further texts and scale."""
+    image_RD, text_RD, scale = ctx.saved_tensors
+    held, sums, ranks = ctx.held, ctx.sums, ctx.ranks
+    kept, N, C = 1 - ctx.smoothing, held.texts, len(held.vectors)
+    wants_image, wants_text, wants_more, wants_scale = ctx.needs_input_grad[:4]
+    image_grad_RD = torch.empty_like(image_RD) if wants_image or wants_scale else None
+    column_grad_CD = torch.zeros_like(held.vectors) if wants_text or wants_more else None
+    scaled_RD = scale * image_RD
+    for rows in strips(len(image_RD), C, image_RD.device):
+        grad_TC = _softmaxes(scaled_RD[rows] @ held.vectors.T, sums.rows[rows], sums.texts)
+        positive_TC = held.positives(rows)
+        if positive_TC is not None:
+            share_TC = (kept / sums.row_positives[rows])[:, None].repeat(1, C)
+            share_TC[:, :N] += kept / sums.text_positives
+            grad_TC.sub_(share_TC.mul_(positive_TC))
+        if image_grad_RD is not None:
+            torch.mm(grad_TC, held.vectors, out=image_grad_RD[rows])
+        if column_grad_CD is not None:
+            column_grad_CD.addmm_(grad_TC.T, image_RD[rows])
+    # What is the same in each strip: the targets of pairs that have one positive, and the part spread over all.
+    if held.labels is None:
+        if image_grad_RD is not None:
+            image_grad_RD.sub_(text_RD, alpha=2 * kept)
+        if column_grad_CD is not None:
+            column_grad_CD[held.own].sub_(image_RD, alpha=2 * kept)
+    if ctx.smoothing:
+        even_C = image_RD.new_full((C,), ctx.smoothing / C)
+        even_C[:N] += ctx.smoothing / N
+        if image_grad_RD is not None:
+            image_grad_RD.sub_(even_C @ held.vectors)
+        if column_grad_CD is not None:
+            column_grad_CD.sub_(torch.outer(even_C, image_RD.sum(dim=0)))
+    # Averaging over the ranks divides by their number.
+    factor = outside * (ranks.count / (2 * N))
+    scale_grad = None
+    if wants_scale and image_grad_RD is not None:
+        scale_grad = (image_grad_RD * image_RD).sum() * factor
+    text_grad_RD = more_grad_KD = None
+    if column_grad_CD is not None:
+        ranks.sum_(column_grad_CD).mul_(factor * scale)
+        text_grad_RD = column_grad_CD[held.own]
+        more_grad_KD = column_grad_CD[held.own_more] if wants_more else None
+    image_grad_RD = image_grad_RD.mul_(factor * scale) if wants_image and image_grad_RD is not None else None
+    return image_grad_RD, text_grad_RD, more_grad_KD, scale_grad
+
+
+def _softmaxes(logits_TC: Tensor, row_T: Tensor, text_N: Tensor) -> Tensor:
+    """Softmax by row and, of the texts, by column, added. Overwrites the logits."""
+    N, middle = len(text_N), row_T.mean()
+    furthest = torch.maximum((row_T - middle).abs().max(), (text_N - middle).abs().max())
+    if float(furthest) > _SPREAD / 2:
+        by_text_TN = (logits_TC[:, :N] - text_N).exp_()
+        by_row_TC = logits_TC.sub_(row_T[:, None]).exp_()
+        by_row_TC[:, :N] += by_text_TN
+        return by_row_TC
+    # One exponential for both: exp(x - row) + exp(x - text) = exp(x - m) (exp(m - row) + exp(m - text)).
+    factors_TC = (middle - row_T).exp()[:, None].repeat(1, logits_TC.shape[1])
+    factors_TC[:, :N] += (middle - text_N).exp()
+    return logits_TC.sub_(middle).exp_().mul_(factors_TC)

@@ -1,0 +1,50 @@
+"""The rows of all ranks, where a batch is spread over several processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """group: the processes that share a batch; None is this one alone. All must call the same methods in turn."""
+
+    group: dist.ProcessGroup | None = None
+
+    @property
+    def count(self) -> int:
+        return 1 if self.group is None else dist.get_world_size(self.group)
+
+    def join(self, rows: Tensor) -> tuple[Tensor, slice]:
+        """[n, ...], n may differ by rank: the rows of all ranks in the order of the ranks, and where one's own are."""
+        if self.group is None:
+            return rows, slice(0, len(rows))
+        mine = torch.tensor([len(rows)], device=rows.device)
+        lengths = [torch.empty_like(mine) for _ in range(self.count)]
+        dist.all_gather(lengths, mine, group=self.group)
+        counts = [int(length) for length in lengths]
+        padded = rows.new_zeros((max(counts), *rows.shape[1:]))
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded, group=self.group)
+        start = sum(counts[: dist.get_rank(self.group)])
+        joined = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+        return joined, slice(start, start + len(rows))
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        if self.group is not None:
+            dist.all_reduce(tensor, group=self.group)
+        return tensor
+
+    def logsumexp(self, tensor: Tensor) -> Tensor:
+        """Over the ranks, element by element."""
+        if self.group is None:
+            return tensor
+        top = tensor.clone()
+        dist.all_reduce(top, op=dist.ReduceOp.MAX, group=self.group)
+        top.clamp_(min=torch.finfo(top.dtype).min)  # where no rank has anything: exp(-inf), not exp(nan)
+        return self.sum_((tensor - top).exp()).log().add_(top)

@@ -1,0 +1,117 @@
+"""The pairwise sigmoid loss of SigLIP (arXiv 2303.15343, section 3, algorithm 1).
+
+Each pair is a yes or no of its own, so that the gradient is known as soon as a logit is: strips of logits are made
+once, for the loss and the gradients together, and the matrix is never held. Over several ranks each makes the rows of
+its own images.
+
+Shapes: B batch, K further texts; R rows of this rank, N texts of all ranks, C all columns, D joint space, T a strip.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sightword.objectives.ranks import Ranks
+from sightword.objectives.tiles import check, columns, full, strips
+
+
+class Sigmoid:
+    """image_BD, text_BD: unit vectors, row i of one belongs to row i of the other. scale: 1 / temperature. bias: of the
+    logits, about -log(batch) at the start.
+
+    The loss of a pair is -log sigmoid(z (scale * cosine + bias)), z = 1 for a positive and -1 else; the result is their
+    sum over the number of images, a scalar. labels, more_text_KD, more_labels, group: as for InfoNCE.
+
+    Memory beyond the inputs and their gradients: some tens of megabytes on a CPU, whatever the batch. Cannot be
+    differentiated twice.
+    Raises ValueError: where the shapes do not fit.
+    """
+
+    def __init__(self, group: dist.ProcessGroup | None = None) -> None:
+        self.ranks = Ranks(group)
+
+    def __call__(
+        self,
+        image_BD: Tensor,
+        text_BD: Tensor,
+        scale: Tensor | float,
+        bias: Tensor | float,
+        labels: Tensor | None = None,
+        more_text_KD: Tensor | None = None,
+        more_labels: Tensor | None = None,
+    ) -> Tensor:
+        check(image_BD, text_BD, labels)
+        image_BD, text_BD = full(image_BD), full(text_BD)
+        more = None if more_text_KD is None else full(more_text_KD)
+        scale, bias = (torch.as_tensor(x, dtype=image_BD.dtype, device=image_BD.device) for x in (scale, bias))
+        loss: Tensor = _Sigmoid.apply(image_BD, text_BD, more, scale, bias, (labels, more_labels), self.ranks)
+        return loss
+
+
+class _Sigmoid(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        image_RD: Tensor,
+        text_RD: Tensor,
+        more_KD: Tensor | None,
+        scale: Tensor,
+        bias: Tensor,
+        marks: tuple[Tensor | None, Tensor | None],
+        ranks: Ranks,
+    ) -> Tensor:
+        needs = ctx.needs_input_grad
+        with torch.autocast(image_RD.device.type, enabled=False):
+            held = columns(text_RD, marks[0], more_KD, marks[1], ranks)
+            C = len(held.vectors)
+            image_grad_RD = torch.empty_like(image_RD) if needs[0] or needs[3] else None
+            column_grad_CD = torch.zeros_like(held.vectors) if needs[1] or needs[2] else None
+            loss, bias_grad, scaled_RD = image_RD.new_zeros(()), image_RD.new_zeros(()), scale * image_RD
+            for rows in strips(len(image_RD), C, image_RD.device):
+                logits_TC = torch.addmm(bias, scaled_RD[rows], held.vectors.T)
+                loss += F.softplus(logits_TC).sum()
+                positive_TC = held.positives(rows)
+                if positive_TC is None:
+                    # Row t's own partner is the only positive: a diagonal of the strip.
+                    own = logits_TC.diagonal(offset=held.own.start + rows.start)[: rows.stop - rows.start]
+                    loss -= own.sum()
+                else:
+                    loss -= (logits_TC * positive_TC).sum()
+                if not any(needs):
+                    continue
+                grad_TC = logits_TC.sigmoid_()
+                if positive_TC is None:
+                    grad_TC.diagonal(offset=held.own.start + rows.start)[: rows.stop - rows.start].sub_(1)
+                else:
+                    grad_TC.sub_(positive_TC.to(grad_TC.dtype))
+                bias_grad += grad_TC.sum()
+                if image_grad_RD is not None:
+                    torch.mm(grad_TC, held.vectors, out=image_grad_RD[rows])
+                if column_grad_CD is not None:
+                    column_grad_CD.addmm_(grad_TC.T, image_RD[rows])
+            # Averaging over the ranks divides by their number.
+            share = ranks.count / held.texts
+            scale_grad = None if image_grad_RD is None else (image_grad_RD * image_RD).sum() * share
+            if image_grad_RD is not None:
+                image_grad_RD.mul_(scale * share)
+            if column_grad_CD is not None:
+                ranks.sum_(column_grad_CD).mul_(scale * share)
+            text_grad_RD = None if column_grad_CD is None else column_grad_CD[held.own]
+            more_grad_KD = None if column_grad_CD is None or more_KD is None else column_grad_CD[held.own_more]
+            ctx.gradients = (image_grad_RD, text_grad_RD, more_grad_KD, scale_grad, bias_grad * share)
+            return ranks.sum_(loss) / held.texts
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, outside: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = tuple(
+            gradient * outside if needed and gradient is not None else None
+            for gradient, needed in zip(ctx.gradients, ctx.needs_input_grad, strict=False)
+        )
+        return *gradients, None, None

@@ -1,0 +1,96 @@
+"""What the losses over all pairs of a batch share: the columns that a rank's rows are held against, which of them are
+positives, and the strips in which they are gone through, so that the whole matrix never exists.
+
+Shapes: R rows (the images of this rank), N texts of all ranks, C = N + the further texts of all ranks, D joint space,
+M labels a row, T rows of a strip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sightword.objectives.ranks import Ranks
+
+# Elements of a strip. On a CPU it should stay in the cache between the passes over it.
+_STRIP = {"cpu": 1 << 22}
+_STRIP_GPU = 1 << 26
+
+
+@dataclass(frozen=True)
+class Columns:
+    """vectors: [C, D], the texts of the batch, then the further ones. texts: N. own, own_more: which of them came from
+    this rank. labels: what `positives` compares, None where a row's own partner is its only positive."""
+
+    vectors: Tensor
+    texts: int
+    own: slice
+    own_more: slice
+    labels: tuple[Tensor, Tensor] | None
+
+    def positives(self, rows: slice) -> Tensor | None:
+        """bool [T, C]: which columns have a label in common with the rows."""
+        if self.labels is None:
+            return None
+        row_RM, column_CM = self.labels
+        found = row_RM[rows, None, 0] == column_CM[None, :, 0]
+        for m in range(1, row_RM.shape[1]):
+            found |= row_RM[rows, None, m] == column_CM[None, :, m]
+        return found
+
+
+def columns(
+    text_RD: Tensor, labels: Tensor | None, more_KD: Tensor | None, more_labels: Tensor | None, ranks: Ranks
+) -> Columns:
+    vectors_ND, own = ranks.join(text_RD)
+    texts, own_more = len(vectors_ND), slice(0, 0)
+    if more_KD is not None:
+        joined, place = ranks.join(more_KD)
+        own_more = slice(texts + place.start, texts + place.stop)
+        vectors_ND = torch.cat([vectors_ND, joined])
+    if labels is None:
+        return Columns(vectors_ND, texts, own, own_more, None)
+    row_RM = _rows(labels)
+    column_CM, _ = ranks.join(row_RM)
+    if more_KD is not None:
+        if more_labels is None:
+            others = torch.full_like(row_RM[:1], torch.iinfo(torch.int64).min).expand(len(vectors_ND) - texts, -1)
+        else:
+            others, _ = ranks.join(_rows(more_labels))
+        column_CM = torch.cat([column_CM, others])
+    shared = _anything_shared(column_CM, texts)
+    return Columns(vectors_ND, texts, own, own_more, (row_RM, column_CM) if shared else None)
+
+
+def _rows(labels: Tensor) -> Tensor:
+    """[B] or [B, M] to [B, M]."""
+    return labels if labels.ndim == 2 else labels[:, None]
+
+
+def _anything_shared(column_CM: Tensor, texts: int) -> bool:
+    """Whether two of the pairs, or a pair and a further text, agree in a label."""
+    for labels_C in column_CM.unbind(1):
+        batch, more = labels_C[:texts].sort().values, labels_C[texts:]
+        if bool((batch[1:] == batch[:-1]).any()) or bool(torch.isin(more, batch).any()):
+            return True
+    return False
+
+
+def strips(rows: int, columns: int, device: torch.device) -> Iterator[slice]:
+    size = max(1, _STRIP.get(device.type, _STRIP_GPU) // max(1, columns))
+    return (slice(at, min(at + size, rows)) for at in range(0, rows, size))
+
+
+def check(image_RD: Tensor, text_RD: Tensor, labels: Tensor | None) -> None:
+    if image_RD.shape != text_RD.shape or image_RD.ndim != 2:
+        raise ValueError(f"needs two [B, D] of one shape, got {list(image_RD.shape)} and {list(text_RD.shape)}")
+    if labels is not None and len(labels) != len(image_RD):
+        raise ValueError(f"needs a label for each of the {len(image_RD)} rows, got {list(labels.shape)}")
+
+
+def full(tensor: Tensor) -> Tensor:
+    """In float32 at least: sums over a large batch lose too much in half precision."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
