@@ -28,6 +28,7 @@ class Sample:
     caption: str
     label: str
     key: str
+    draw: int
 
 
 @dataclass
@@ -80,7 +81,8 @@ class Loader:
             picture = open_image(pair.image, orient=self.spec.orient)
         except ImageError as error:
             return Skipped(pair.key, error.reason)
-        return Sample(self.augment(picture, self.spec, rng), text, caption, pair.name, pair.key)
+        pixels = self.augment(picture, self.spec, rng)
+        return Sample(pixels, text, caption, pair.name, pair.key, int(rng.integers(2**62)))
 
     def _order(self, epoch: int) -> np.ndarray:
         # Called from several threads at once, and for many epochs where the source is smaller than a batch: an order
@@ -113,5 +115,6 @@ class Loader:
                 [(label_id(sample.label), label_id(sample.caption)) for sample in samples], dtype=torch.int64
             ).reshape(-1, 2),
             keys=tuple(sample.key for sample in samples),
+            draws=torch.tensor([sample.draw for sample in samples], dtype=torch.int64),
             skipped=tuple(outcome for outcome in outcomes if isinstance(outcome, Skipped)),
         )

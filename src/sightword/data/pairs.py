@@ -86,14 +86,18 @@ class Tokens:
 @dataclass(frozen=True, slots=True)
 class Batch:
     """images: uint8 [B, 3, H, W]; tokens of one text an image; labels: int64 [B, 2], of the pair's label and of its
-    caption: two pairs that agree in one of them are positives of each other; skipped: the pairs of this batch that
-    could not be read."""
+    caption: two pairs that agree in one of them are positives of each other; draws: int64 [B], a random number of each
+    sample, from which the model in training draws what it needs, whatever the rank or the part of the batch; skipped:
+    the pairs of this batch that could not be read; keep: int64 [B, K], the patches of each picture that the tower is to
+    look at, all where there is none."""
 
     images: Tensor
     tokens: Tokens
     labels: Tensor
     keys: tuple[str, ...]
+    draws: Tensor
     skipped: tuple[Skipped, ...] = ()
+    keep: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         return replace(
@@ -101,6 +105,8 @@ class Batch:
             images=self.images.to(device, non_blocking=True),
             tokens=self.tokens.to(device),
             labels=self.labels.to(device, non_blocking=True),
+            draws=self.draws.to(device, non_blocking=True),
+            keep=None if self.keep is None else self.keep.to(device, non_blocking=True),
         )
 
     def __len__(self) -> int:

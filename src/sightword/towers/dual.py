@@ -37,9 +37,10 @@ class DualEncoder(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(10 if config.bias else 1 / 0.07)))
         self.logit_bias = nn.Parameter(torch.tensor(-10.0)) if config.bias else None
 
-    def encode_image(self, images_B3HW: Tensor) -> Tensor:
-        """Normalised pictures to unit vectors [B, D], in float32."""
-        return F.normalize(self.image(images_B3HW).float(), dim=-1)
+    def encode_image(self, images_B3HW: Tensor, keep_BK: Tensor | None = None) -> Tensor:
+        """Normalised pictures to unit vectors [B, D], in float32. keep_BK: see ViT; other towers look at the whole."""
+        x_BD = self.image(images_B3HW) if keep_BK is None else self.image(images_B3HW, keep_BK)
+        return F.normalize(x_BD.float(), dim=-1)
 
     def encode_text(self, tokens: Tokens) -> Tensor:
         """Tokens to unit vectors [B, D], in float32."""

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sightword.towers.configs import ResNetConfig as ResNetConfig
+from sightword.towers.positions import resample
 from sightword.towers.tower import Tower
 
 _EXPANSION = 4
@@ -56,8 +57,9 @@ class AttentionPool(nn.Module):
         self.out = nn.Linear(width, embed_dim)
 
     def forward(self, x_BWhw: Tensor) -> Tensor:
-        x_BLW = x_BWhw.flatten(2).transpose(1, 2)
-        x_BLW = torch.cat([x_BLW.mean(dim=1, keepdim=True), x_BLW], dim=1) + self.positions
+        x_BLW, grid = x_BWhw.flatten(2).transpose(1, 2), (x_BWhw.shape[2], x_BWhw.shape[3])
+        positions_LW = resample(self.positions, grid, before=1)
+        x_BLW = torch.cat([x_BLW.mean(dim=1, keepdim=True), x_BLW], dim=1) + positions_LW
         B, L, W = x_BLW.shape
         split = (self.heads, W // self.heads)
         q = self.query(x_BLW[:, :1]).view(B, 1, *split).transpose(1, 2)
@@ -102,6 +104,7 @@ class ResNet(Tower):
                 nn.init.zeros_(module.norm3.weight)
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
+        """Pictures of another size than the tower's, a multiple of 32, take its positions resampled."""
         x = F.relu(self.norm1(self.conv1(images_B3HW)), inplace=True)
         x = F.relu(self.norm2(self.conv2(x)), inplace=True)
         x = F.relu(self.norm3(self.conv3(x)), inplace=True)

@@ -3,18 +3,21 @@
 CLIP: a class token, learned positions, an extra norm before the first block, pre-norm blocks, and the normed class
 token projected to the joint space. SigLIP (arXiv 2303.15343) has neither class token, extra norm nor projection; its
 patches have a bias, and an attention head pools the normed tokens. CLIPA (arXiv 2305.07017) averages the patches, and
-norms after that. CoCa (arXiv 2205.01917) lets learned queries ask the tokens, and takes their answers for tokens.
+norms after that. FLIP (arXiv 2212.00794) trains on a part of the patches. CoCa (arXiv 2205.01917) lets learned queries
+ask the tokens, and takes their answers for tokens.
 Shapes: B batch, L tokens (the class token first, where there is one), W width, D joint space.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sightword.towers.configs import ViTConfig as ViTConfig
 from sightword.towers.layers import Block, projection
 from sightword.towers.pooling import ProbePool, QueryPool
+from sightword.towers.positions import resample
 from sightword.towers.tower import Tower
 
 
@@ -72,12 +75,20 @@ class ViT(Tower):
             nn.init.zeros_(block.attention.qkv.bias)
             nn.init.zeros_(block.attention.out.bias)
 
-    def forward(self, images_B3HW: Tensor) -> Tensor:
-        x_BLW = self.patches(images_B3HW).flatten(2).transpose(1, 2)
+    def forward(self, images_B3HW: Tensor, keep_BK: Tensor | None = None) -> Tensor:
+        """Pictures of another size than the tower's take its positions resampled. keep_BK: int64, the patches of each
+        picture that are looked at, in rows from the top left; all without it."""
+        x_BWhw = self.patches(images_B3HW)
+        grid = (x_BWhw.shape[2], x_BWhw.shape[3])
+        x_BLW, class_tokens = x_BWhw.flatten(2).transpose(1, 2), int(self.class_token is not None)
         if self.class_token is not None:
             class_B1W = self.class_token.to(x_BLW.dtype).expand(x_BLW.shape[0], 1, -1)
             x_BLW = torch.cat([class_B1W, x_BLW], dim=1)
-        x_BLW = self.norm_in(x_BLW + self.positions)
+        x_BLW = x_BLW + resample(self.positions, grid, class_tokens)
+        if keep_BK is not None:
+            tokens_BK = F.pad(keep_BK + class_tokens, (class_tokens, 0))  # the class token, at 0, is always kept
+            x_BLW = x_BLW.gather(1, tokens_BK[..., None].expand(-1, -1, x_BLW.shape[2]))
+        x_BLW = self.norm_in(x_BLW)
         *blocks, last = self.blocks
         for block in blocks:
             x_BLW = block(x_BLW)

@@ -29,6 +29,7 @@ from sightword.training.optimizer import Average, learning_rate, make_optimizer
 from sightword.training.recipe import PretrainedImage, Recipe, differing_keys, read_recipe, recipe_text
 from sightword.training.snapshots import BEST, LAST, load_snapshot, save_snapshot
 from sightword.training.step import Stepper
+from sightword.training.views import Views
 
 # Given the model as it stands, a row of evidence: {"metric": …, "value": …, …}.
 Validate = Callable[[Embedder], dict[str, Any]]
@@ -114,6 +115,7 @@ class _Run:
             first=recipe.data.first_text,
             workers=recipe.data.workers,
         )
+        self.views = Views(recipe.model, training)
         self.optimizer = make_optimizer(self.model, recipe)
         self.start, self.best, seconds = 0, -1.0, 0.0
         state = load_snapshot(out / "snapshots", LAST)
@@ -149,7 +151,7 @@ class _Run:
                 with clock.waiting():
                     batch = next(batches)
                 self._note_skipped(batch.skipped, step + 1)
-                figures = self.stepper.step(batch, learning_rate(training, step))
+                figures = self.stepper.step(self.views(batch, step), learning_rate(training, step))
                 if self.average:
                     self.average.update(self.model)
                 done = step + 1

@@ -100,7 +100,10 @@ class TrainingRecipe(Config):
     betas, eps: of AdamW; only matrices decay. clip: largest gradient norm, 0 for none. scale: 1 / temperature at the
     start; scale_lr: its rate, as a share of the run's. bank: hold each picture against the names of all training pairs,
     not only the batch's (free while the text encoder is locked, and only possible then). ema:
-    averages the weights with this factor a step, and the average is the model; 0 for none. precision: `auto` is bf16 on
+    averages the weights with this factor a step, and the average is the model; 0 for none. drop_patches: the share of
+    each picture's patches that a step leaves out (a ViT only). sizes: pairs of pixels and share: the first steps see
+    pictures of so many pixels a side, the steps that are left those of the tower's size. whole: the share of the steps,
+    the last ones, that leave no patches out. precision: `auto` is bf16 on
     a GPU that has it. every: steps between validations and snapshots. keep: which snapshot becomes the model; `best` is
     chosen on the pairs held out."""
 
@@ -113,12 +116,21 @@ class TrainingRecipe(Config):
     eps: float = 1e-6
     clip: Annotated[float, Field(ge=0)] = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    drop_patches: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    sizes: tuple[tuple[Positive, Share], ...] = ()
+    whole: Share = 0.1
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     bank: bool = False
     scale: Annotated[float, Field(ge=1, le=100)] = 1 / 0.07
     scale_lr: float = 1.0
     every: Positive = 200
     keep: Literal["last", "best"] = "last"
+
+    @model_validator(mode="after")
+    def _shares(self) -> TrainingRecipe:
+        if sum(share for _, share in self.sizes) > 1:
+            raise ValueError("the shares of `sizes` are more than 1 together")
+        return self
 
 
 class EvaluationRecipe(Config):

@@ -46,7 +46,7 @@ class Stepper:
             return {"loss": 0.0, "scale": float(self.model.scale.detach()), "lr": rate, "gradient": 0.0}
         batch = batch.to(self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
-            image_BD = self.model.encode_image(self.contract.image.normalise(batch.images))
+            image_BD = self.model.encode_image(self.contract.image.normalise(batch.images), batch.keep)
             text_BD = self.encode_text(batch.tokens)
         more, more_labels = (self.bank.vectors(), self.bank.labels) if self.bank else (None, None)
         loss = self.objective(image_BD, text_BD, self.model.scale, batch.labels, more, more_labels)
