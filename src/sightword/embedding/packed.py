@@ -16,11 +16,10 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sightword.towers.layers import Attention, Block
+from sightword.towers.layers import Attention, Block, attend
 from sightword.towers.text import TextTransformer
 
 Ints = NDArray[np.int64]
@@ -177,7 +176,7 @@ def _attention(attention: Attention, qkv: Tensor, paths_RL: Tensor, asking_RS: T
     kv = qkv[paths_RL.reshape(-1), W:].view(R, L, 2, heads, -1)
     k, v = kv[:, :, 0].transpose(1, 2), kv[:, :, 1].transpose(1, 2)
     mask = None if S == 1 else torch.ones(S, L, dtype=torch.bool, device=qkv.device).tril(L - S)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).reshape(R, S, W)
+    return attend(q, k, v, mask).transpose(1, 2).reshape(R, S, W)
 
 
 def _pieces(rows: int) -> Iterator[slice]:

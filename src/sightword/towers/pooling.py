@@ -8,10 +8,9 @@ Shapes: B batch, L tokens, W width, Q queries, D joint space.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sightword.towers.layers import MLP, Activation
+from sightword.towers.layers import MLP, Activation, attend
 
 
 class ProbePool(nn.Module):
@@ -43,7 +42,7 @@ class ProbePool(nn.Module):
         q = self.query(self.probe.to(x_BLW.dtype)).view(1, 1, *split).transpose(1, 2).expand(B, -1, -1, -1)
         k = self.key(x_BLW).view(B, L, *split).transpose(1, 2)
         v = self.value(x_BLW).view(B, L, *split).transpose(1, 2)
-        z_BW = self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, W))
+        z_BW = self.out(attend(q, k, v).transpose(1, 2).reshape(B, W))
         return z_BW + self.mlp(self.norm(z_BW))
 
 
@@ -79,4 +78,4 @@ class QueryPool(nn.Module):
         q = self.query(self.norm_queries(queries_QD)).view(1, Q, *split).transpose(1, 2).expand(B, -1, -1, -1)
         k = self.key(x_BLW).view(B, L, *split).transpose(1, 2)
         v = self.value(x_BLW).view(B, L, *split).transpose(1, 2)
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, Q, D))
+        return self.out(attend(q, k, v).transpose(1, 2).reshape(B, Q, D))

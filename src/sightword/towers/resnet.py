@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sightword.towers.configs import ResNetConfig as ResNetConfig
+from sightword.towers.layers import attend
 from sightword.towers.positions import resample
 from sightword.towers.tower import Tower
 
@@ -65,7 +66,7 @@ class AttentionPool(nn.Module):
         q = self.query(x_BLW[:, :1]).view(B, 1, *split).transpose(1, 2)
         k = self.key(x_BLW).view(B, L, *split).transpose(1, 2)
         v = self.value(x_BLW).view(B, L, *split).transpose(1, 2)
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, W))
+        return self.out(attend(q, k, v).transpose(1, 2).reshape(B, W))
 
 
 class ResNet(Tower):

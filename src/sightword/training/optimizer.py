@@ -31,6 +31,8 @@ def make_optimizer(model: DualEncoder, recipe: Recipe) -> torch.optim.AdamW:
         lr=training.lr,
         betas=training.betas,
         eps=training.eps,
+        # One pass over weights, gradients and moments, where the plain one makes ten.
+        fused=model.log_scale.device.type in ("cpu", "cuda"),
     )
 
 
