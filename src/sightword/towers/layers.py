@@ -1,6 +1,6 @@
 """The parts that every tower shares: activations, attention, the pre-norm block.
 
-Shapes: B batch, L sequence length, W width, H heads.
+Shapes: B batch, L sequence length, W width, H heads, N the tokens of all rows without padding.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from sightword.towers.configs import NORM_EPS as NORM_EPS
 from sightword.towers.configs import Activation as Activation
 from sightword.towers.configs import Projection as Projection
+from sightword.towers.places import Places
 
 _GATE = 1.702
 
@@ -71,6 +72,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: 
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
 
 
+def pick(x: Tensor, only: int | Tensor) -> Tensor:
+    """[B, L, ...] to [B, 1, ...]: one position of each row."""
+    if isinstance(only, int):
+        return x[:, only : only + 1]
+    return x[torch.arange(x.shape[0], device=x.device), only][:, None]
+
+
 class Attention(nn.Module):
     """Multi-head self-attention with one projection for queries, keys and values (in this order)."""
 
@@ -83,15 +91,23 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(
-        self, x_BLW: Tensor, mask: Tensor | None = None, causal: bool = False, first_only: bool = False
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        only: int | Tensor | None = None,
+        places: Places | None = None,
     ) -> Tensor:
-        """first_only: the first position alone asks, [B, 1, W]."""
-        B, L, W = x_BLW.shape
-        q, k, v = self.qkv(x_BLW).view(B, L, 3, self.heads, W // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
-        if first_only:
-            q = q[:, :, :1]
-        y = attend(q, k, v, mask, causal)
-        return self.out(y.transpose(1, 2).reshape(B, -1, W))
+        """x: [B, L, W], or [N, W] with `places`; the result is like it. only: the position that alone asks in each row,
+        or int64 [B], one of each row's own; the result is then [B, 1, W]."""
+        W = x.shape[-1]
+        qkv_BLW = self.qkv(x) if places is None else places.pad(self.qkv(x))
+        B, L, _ = qkv_BLW.shape
+        q, k, v = qkv_BLW.view(B, L, 3, self.heads, W // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        if only is not None:
+            q = pick(q.transpose(1, 2), only).transpose(1, 2)
+        y_BLW = attend(q, k, v, mask, causal).transpose(1, 2).reshape(B, -1, W)
+        return self.out(y_BLW if places is None or only is not None else places.leave_out(y_BLW))
 
 
 class MLP(nn.Module):
@@ -137,9 +153,16 @@ class Block(nn.Module):
         self.scale2 = nn.Identity() if layer_scale is None else LayerScale(width, layer_scale)
 
     def forward(
-        self, x_BLW: Tensor, mask: Tensor | None = None, causal: bool = False, first_only: bool = False
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        only: int | Tensor | None = None,
+        places: Places | None = None,
     ) -> Tensor:
-        """first_only: only the first position is wanted, [B, 1, W]."""
-        y_BLW = self.attention(self.norm1(x_BLW), mask, causal, first_only)
-        x_BLW = (x_BLW[:, :1] if first_only else x_BLW) + self.scale1(y_BLW)
-        return x_BLW + self.scale2(self.mlp(self.norm2(x_BLW)))
+        """As Attention. only: what is wanted of each row is this position alone, [B, 1, W]."""
+        y = self.attention(self.norm1(x), mask, causal, only, places)
+        if only is not None:
+            x = pick(x, only) if places is None else x[places.first + only][:, None]
+        x = x + self.scale1(y)
+        return x + self.scale2(self.mlp(self.norm2(x)))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from sightword.data.pairs import Tokens
 from sightword.towers.configs import TextConfig as TextConfig
 from sightword.towers.layers import Block, projection
+from sightword.towers.places import Places
 from sightword.towers.tower import TextTower
 
 
@@ -59,20 +60,39 @@ class TextTransformer(TextTower):
         ids_BL = tokens.ids
         if not self.trims and ids_BL.shape[1] != self.context:
             raise ValueError(f"this tower takes texts padded to {self.context} tokens, not {ids_BL.shape[1]}")
-        x_BLW, mask = self.tokens(ids_BL), None
-        if self.class_token is not None:
-            class_B1W = self.class_token.to(x_BLW.dtype).expand(x_BLW.shape[0], 1, -1)
-            x_BLW, mask = torch.cat([x_BLW, class_B1W], dim=1), self._mask(ids_BL)
-        x_BLW = x_BLW + self.positions[: x_BLW.shape[1]]
-        for block in self.blocks:
-            x_BLW = block(x_BLW, mask, causal=self.causal and mask is None)
-        if self.pool == "first":
-            pooled_BW = x_BLW[:, 0]
-        elif self.pool == "end":
-            pooled_BW = x_BLW[torch.arange(ids_BL.shape[0], device=x_BLW.device), tokens.lengths - 1]
+        pooled_B1W = self._masked(ids_BL) if self.class_token is not None else self._plain(tokens)
+        return self.projection(self.norm_out(pooled_B1W[:, 0]))
+
+    def _plain(self, tokens: Tokens) -> Tensor:
+        ids_BL, L = tokens.ids, tokens.ids.shape[1]
+        # Where gradients are wanted: embedding sorts its texts, and what is exported has no shapes that depend on them.
+        places = Places.of(tokens.lengths, L) if self.trims and torch.is_grad_enabled() else None
+        if places is None:
+            x = self.tokens(ids_BL) + self.positions[:L]
         else:
-            pooled_BW = x_BLW[:, -1]
-        return self.projection(self.norm_out(pooled_BW))
+            x = self.tokens(ids_BL.flatten()[places.flat]) + F.embedding(places.flat % L, self.positions)
+        *blocks, last = self.blocks
+        for block in blocks:
+            x = block(x, causal=self.causal, places=places)
+        # Only the pooled position of the last block is wanted: it asks alone, of those that it may see.
+        only = {"end": tokens.lengths - 1, "first": 0, "last": L - 1}[self.pool]
+        seen_B11L = None
+        if self.causal:
+            limit = torch.as_tensor(only, device=ids_BL.device).reshape(-1, 1)
+            seen_B11L = (torch.arange(L, device=ids_BL.device) <= limit)[:, None, None]
+        return last(x, seen_B11L, only=only, places=places)
+
+    def _masked(self, ids_BL: Tensor) -> Tensor:
+        """With a class token behind the context."""
+        assert self.class_token is not None
+        x_BLW = self.tokens(ids_BL)
+        class_B1W = self.class_token.to(x_BLW.dtype).expand(x_BLW.shape[0], 1, -1)
+        x_BLW = torch.cat([x_BLW, class_B1W], dim=1)
+        x_BLW, mask = x_BLW + self.positions[: x_BLW.shape[1]], self._mask(ids_BL)
+        *blocks, last = self.blocks
+        for block in blocks:
+            x_BLW = block(x_BLW, mask)
+        return last(x_BLW, mask)[:, -1:]
 
     def _mask(self, ids_BL: Tensor) -> Tensor:
         """Which tokens each one sees beside a class token, [B, 1, 1 or L, L]. As in open_clip, with which the published

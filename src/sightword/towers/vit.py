@@ -92,9 +92,8 @@ class ViT(Tower):
         *blocks, last = self.blocks
         for block in blocks:
             x_BLW = block(x_BLW)
-        # Only the class token of the last block is pooled. (Training computes all: runs stay the same to the bit.)
-        first_only = self.pool == "class" and self.query_pool is None and not torch.is_grad_enabled()
-        x_BLW = last(x_BLW, first_only=first_only)
+        # Only the class token of the last block is pooled.
+        x_BLW = last(x_BLW, only=0 if self.pool == "class" and self.query_pool is None else None)
         return self.projection(self._pooled(x_BLW))
 
     def _pooled(self, x_BLW: Tensor) -> Tensor:
