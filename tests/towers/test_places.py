@@ -1,4 +1,4 @@
-"""What training leaves out (padding, unpooled tokens of the last block, temporaries) changes no result and no gradient."""
+"""What training leaves out (padding, unpooled tokens of the last block, temporaries) changes no result and gradient."""
 
 from __future__ import annotations
 
