@@ -56,12 +56,13 @@ class Classified:
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
-    """The files themselves, and the image files of folders at any depth. Raises RequestError for a path that is not
-    there, and for a folder without images."""
+    """The files themselves, and the image files of folders at any depth, but for hidden ones. Raises RequestError for a
+    path that is not there, and for a folder without images."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.is_file() and is_image_file(file))
+            inside = sorted(file for file in path.rglob("*") if _shown(file.relative_to(path)) and is_image_file(file))
+            inside = [file for file in inside if file.is_file()]
             if not inside:
                 raise RequestError(f"{path}: no image files in this folder")
             found += inside
@@ -70,6 +71,10 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
         else:
             raise RequestError(f"{path}: no such file or folder")
     return found
+
+
+def _shown(path: Path) -> bool:
+    return not any(part.startswith(".") for part in path.parts)
 
 
 def classify_files(
