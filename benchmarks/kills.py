@@ -130,9 +130,11 @@ def kill(kills: int, seed: int, steps: int, folder: Path) -> int:
     wrong = 0
     for number in range(kills):
         killed, out = False, folder / f"killed-{number}"
-        while not killed:  # a machine that was busy before may be faster now
+        while not killed:
             out = folder / f"killed-{number}-{moments.randrange(2**32):08x}"
             killed, after = train(recipe, out, 2, moments.uniform(0, seconds))
+            if not killed:  # a machine that was busy before is faster now
+                seconds = min(seconds, after)
         reached = max((event.get("step", 0) for event in read_log(out / "log.jsonl")), default=0)
         left = sorted(path.name for path in out.rglob(".*")) if out.exists() else []
         finished = "finished" if (out / "model").is_dir() else f"in step {reached} or soon after"
