@@ -69,9 +69,8 @@ def test_a_spike_is_computed_again_to_the_bit(recipe: Callable[..., Recipe], pai
     again = replay(file, resolved, pairs, "cpu")
     assert (again.loss, again.gradient) == (record["figures"]["loss"], record["figures"]["gradient"])
     assert again.gradient == pytest.approx(math.hypot(*again.gradients.values()), rel=1e-5)
+    torch.save({"step": 1}, tmp_path / "run" / "other.pt")
     with pytest.raises(RequestError, match="holds no step that was refused"):
-        (tmp_path / "run" / "snapshots").mkdir(exist_ok=True)
-        torch.save({"step": 1}, tmp_path / "run" / "other.pt")
         replay(tmp_path / "run" / "other.pt", resolved, pairs)
 
 

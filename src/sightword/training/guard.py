@@ -89,9 +89,9 @@ class Guard:
         raise SightwordError(
             f"step {step}: {reason}. The step was not taken. {_of_parameters(bad)}The batch begins with "
             f'{", ".join(batch.keys[:2])} (log.jsonl names all). Look at it: python -c "from '
-            f'sightword.evaluation.experiment import replay_step; print(replay_step({str(file)!r}))". To go on: the same '
-            "command with --set training.on_spike=skip leaves such batches out; or begin anew with a lower "
-            "training.lr, a longer training.warmup, or training.precision fp32"
+            f'sightword.evaluation.experiment import replay_step; print(replay_step({str(file)!r}))". To go on: '
+            "the same command with --set training.on_spike=skip leaves such batches out; or begin anew with "
+            "a lower training.lr, a longer training.warmup, or training.precision fp32"
         )
 
     def _judge(self, figures: Mapping[str, float]) -> str | None:

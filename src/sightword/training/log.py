@@ -18,13 +18,15 @@ class RunLog:
 
     Nothing of it is lost on a full disk: the lines wait in memory until there is room.
 
-    history: the events that stay. reached: the last step that was logged before, those that are dropped included.
+    history: the events that stay. reached: the last step that any sitting logged, those that are dropped included;
+    at_reached: the names of its events.
     """
 
     def __init__(self, path: Path, resume_at: int) -> None:
         self.path = path
         before = list(read_log(path))
-        self.reached = max((event.get("step", 0) for event in before), default=0)
+        self.reached = max((max(event.get("step", 0), event.get("reached", 0)) for event in before), default=0)
+        self.at_reached = frozenset(event["event"] for event in before if event.get("step", 0) == self.reached)
         # A run that goes on was not at its end.
         self.history = [event for event in before if event.get("step", 0) <= resume_at and event["event"] != "end"]
         if before or path.exists():

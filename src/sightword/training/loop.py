@@ -223,12 +223,15 @@ class _Run:
 
     def _log_start(self, changed: dict[str, tuple[Any, Any]]) -> None:
         name = run_identity(self.log.history) or f"{self.out.resolve().name}-{uuid.uuid4().hex[:8]}"
-        sitting = Sitting(self.out, name, self.recipe.model_dump(mode="json"), self.start, self.log.reached)
+        sitting = Sitting(
+            self.out, name, self.recipe.model_dump(mode="json"), self.start, self.log.reached, self.log.at_reached
+        )
         self.trackers = Trackers(self.recipe.training.trackers, sitting, self.log)
         self.log.write(
             "start",
             step=self.start,
             run=name,
+            reached=self.log.reached,
             pairs=len(self.pairs),
             skipped=len(self.pairs.skipped),
             device=str(self.device),

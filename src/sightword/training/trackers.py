@@ -1,8 +1,8 @@
 """Where the numbers of a run's log go as well: TensorBoard, Weights & Biases, trackio.
 
-The log is always written, and is what a run goes on from; a tracker is a view of it. A run that goes on sends each step
-once more at most, with the same number and the same values: TensorBoard is told from which step on to forget what it
-has, and the others are not sent what they have.
+The log is always written, and is what a run goes on from; a tracker is a view of it. The steps that a run repeats after
+a kill have the same numbers and the same values: TensorBoard is told from which step on to forget what it has, and the
+others are not sent again what they have.
 """
 
 from __future__ import annotations
@@ -24,17 +24,25 @@ _PROJECT = "sightword"
 
 @dataclass(frozen=True, slots=True)
 class Sitting:
-    """Of a run: its folder, its name everywhere, its recipe, the step that it goes on from, and the last step that an
-    earlier sitting logged."""
+    """Of a run: its folder, its name everywhere, its recipe, the step that it goes on from; the last step that an
+    earlier sitting logged, and which events of it."""
 
     out: Path
     name: str
     recipe: Mapping[str, Any]
     start: int
     reached: int
+    sent: frozenset[str]
+
+    def has_sent(self, event: str, step: int) -> bool:
+        return step < self.reached or (step == self.reached and event in self.sent)
 
 
 class Tracker(Protocol):
+    """forgets: whether it was told to forget what comes again."""
+
+    forgets: bool
+
     def send(self, step: int, values: Mapping[str, float]) -> None: ...
 
     def close(self) -> None: ...
@@ -42,6 +50,8 @@ class Tracker(Protocol):
 
 class TensorBoard:
     """Event files in `trackers/tensorboard`."""
+
+    forgets = True
 
     def __init__(self, sitting: Sitting) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -61,11 +71,12 @@ class TensorBoard:
 class WeightsAndBiases:
     """The project is `WANDB_PROJECT`, or else `sightword`; WANDB_MODE=offline keeps all in `trackers`."""
 
+    forgets = False
+
     def __init__(self, sitting: Sitting) -> None:
         import wandb
 
         (sitting.out / FOLDER).mkdir(exist_ok=True)
-        self._reached = sitting.reached
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", _PROJECT),
             name=sitting.name,
@@ -77,8 +88,7 @@ class WeightsAndBiases:
         )
 
     def send(self, step: int, values: Mapping[str, float]) -> None:
-        if step >= self._reached:
-            self._run.log(dict(values), step=step)
+        self._run.log(dict(values), step=step)
 
     def close(self) -> None:
         self._run.finish()
@@ -87,10 +97,11 @@ class WeightsAndBiases:
 class Trackio:
     """The project is `TRACKIO_PROJECT`, or else `sightword`; where it is kept, trackio's own settings say."""
 
+    forgets = False
+
     def __init__(self, sitting: Sitting) -> None:
         import trackio
 
-        self._reached = sitting.reached
         self._trackio = trackio
         trackio.init(
             project=os.environ.get("TRACKIO_PROJECT", _PROJECT),
@@ -100,8 +111,7 @@ class Trackio:
         )
 
     def send(self, step: int, values: Mapping[str, float]) -> None:
-        if step >= self._reached:
-            self._trackio.log(dict(values), step=step)
+        self._trackio.log(dict(values), step=step)
 
     def close(self) -> None:
         self._trackio.finish()
@@ -128,7 +138,7 @@ class Trackers:
     """Those of a run. One that fails is named in the log and left alone from then on; the run goes on."""
 
     def __init__(self, names: Sequence[str], sitting: Sitting, log: RunLog) -> None:
-        self._log = log
+        self._sitting, self._log = sitting, log
         self._step = sitting.start
         self._open: dict[str, Tracker] = {}
         for name in names:
@@ -148,9 +158,12 @@ class Trackers:
         numbers = {f"{event}/{name}": value for name, value in values.items() if isinstance(value, int | float)}
         if "row" in values:
             numbers[f"{event}/{values['row'].get('metric', 'value')}"] = float(values["row"]["value"])
-        for name in list(self._open):
+        again = self._sitting.has_sent(event, step)
+        for name, tracker in list(self._open.items()):
+            if again and not tracker.forgets:
+                continue
             try:
-                self._open[name].send(step, numbers)
+                tracker.send(step, numbers)
             except Exception as failure:
                 del self._open[name]
                 self._give_up(name, failure)
