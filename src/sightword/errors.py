@@ -15,6 +15,17 @@ class RequestError(SightwordError):
     exit_code = 2
 
 
+class FullDiskError(SightwordError):
+    """A file could not be written because the disk, or what one may use of it, is full."""
+
+
+class StoppedError(SightwordError):
+    """The system asked for an end (SIGTERM), and what was done is saved. The command ends with exit code 75, which
+    sysexits.h calls a temporary failure: the same command goes on."""
+
+    exit_code = 75
+
+
 class ImageError(RequestError):
     """An image could not be read. `source` names it, `reason` says why."""
 

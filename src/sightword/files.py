@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from sightword.errors import RequestError, SightwordError
+from sightword.errors import FullDiskError, RequestError, SightwordError
+
+LOCK = ".lock"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -28,14 +32,11 @@ def whole_file(path: Path) -> Generator[Path, None, None]:
         temporary = Path(name)
         yield temporary
         temporary.chmod(0o644)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        _sync(temporary)
         temporary.replace(path)
+        _sync(path.parent)
     except OSError as failure:
-        reason = failure.strerror or str(failure)
-        if failure.errno in (errno.ENOSPC, errno.EDQUOT):
-            reason = f"the disk is full: make room in {path.parent}"
-        raise SightwordError(f"{path}: could not be written ({reason}); nothing was changed") from None
+        raise _not_written(path, failure) from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -51,6 +52,8 @@ def whole_folder(path: Path) -> Generator[Path, None, None]:
     try:
         yield temporary
         temporary.chmod(0o755)
+        for inside in (*temporary.rglob("*"), temporary):
+            _sync(inside)
         if path.exists():
             # A folder cannot be replaced in one step: the old one is moved aside first, so that at every moment one
             # of the two is whole.
@@ -60,12 +63,73 @@ def whole_folder(path: Path) -> Generator[Path, None, None]:
             shutil.rmtree(old)
         else:
             temporary.replace(path)
+        _sync(path.parent)
     except OSError as failure:
-        raise SightwordError(
-            f"{path}: could not be written ({failure.strerror or failure}); nothing was changed"
-        ) from None
+        raise _not_written(path, failure) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Put a file's bytes, or a folder's entries, on the disk: a machine that fails then leaves them there."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def disk_is_full(failure: OSError) -> bool:
+    """Also where a quota or a limit on the size of files is reached."""
+    return failure.errno in _FULL
+
+
+def _not_written(path: Path, failure: OSError) -> SightwordError:
+    if disk_is_full(failure):
+        return FullDiskError(
+            f"{path}: could not be written (the disk is full: make room in {path.parent}); nothing was changed"
+        )
+    return SightwordError(f"{path}: could not be written ({failure.strerror or failure}); nothing was changed")
+
+
+def remove_remains(folder: Path, *prefixes: str) -> None:
+    """Remove the temporary files and folders of a process that was killed: those whose names begin so."""
+    for path in folder.iterdir():
+        if path.name.startswith(prefixes):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_one(folder: Path, what: str) -> Generator[None, None, None]:
+    """`folder`, which is there, for one process alone. what: names it in the message to the second one.
+
+    The system gives the lock back however the process ends. Raises RequestError where another one has it.
+    """
+    import fcntl
+
+    try:
+        lock = (folder / LOCK).open("a+")
+    except OSError as failure:
+        raise SightwordError(f"{folder}: cannot be written to ({failure.strerror})") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip()
+            raise RequestError(
+                f"{folder}: another {what} is writing there{f' (process {holder})' if holder else ''}"
+            ) from None
+        except OSError:
+            pass  # some network file systems know no locks
+        with suppress(OSError):  # of a full disk: the lock holds without a name as well
+            lock.truncate(0)
+            lock.write(f"{os.getpid()} on {platform.node()}")
+            lock.flush()
+        yield
 
 
 def refuse_existing(folder: Path) -> None:

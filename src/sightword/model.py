@@ -73,8 +73,8 @@ def push(
     """Put a model on the Hub as the repository `name`, in one commit, with a model card from its own record.
 
     model: a checkpoint folder, which goes as it is, or a loaded Model. private: of a new repository; None leaves that
-    to the Hub. revision: a branch. results: a `metrics.json`; the one beside the folder otherwise. A README.md in the
-    folder is kept instead of the card. The folder is loaded and checked before anything is sent.
+    to the Hub. revision: a branch. results: a `metrics.json`; the one beside the folder otherwise. A README.md that
+    somebody wrote is kept instead of the card. The folder is loaded and checked before anything is sent.
     Returns the address of the commit. Raises RequestError where the Hub refuses, SightwordError where it fails.
     """
     if isinstance(model, Model):

@@ -15,10 +15,12 @@ import torch
 from huggingface_hub import ModelCard, constants
 
 import sightword
-from sightword.checkpoints.contract import Contract
+from sightword.checkpoints.contract import Contract, read_contract
 from sightword.checkpoints.native import save_checkpoint
+from sightword.checkpoints.source import GENERATED
 from sightword.data.tokenizer import Tokenizer
 from sightword.errors import CheckpointError, RequestError, SightwordError
+from sightword.evaluation.card import model_card
 from sightword.evaluation.rows import share_row
 from sightword.model import Model
 from sightword.towers.dual import DualEncoder
@@ -76,6 +78,19 @@ def test_a_folder_with_its_record(hub: FakeHub, trained: Path) -> None:
         assert said in card.text, said
     parameters = sum(parameter.numel() for parameter in one.model.parameters())
     assert f"| parameters | {parameters:,} |" in card.text
+
+
+def test_a_card_that_a_run_left_is_written_again_and_one_that_was_taken_over_stays(hub: FakeHub, trained: Path) -> None:
+    told = read_contract(trained / "contract.json")
+    (trained / "README.md").write_text(model_card("runs/mine/model", told, "native", 1))
+    sightword.push(trained, "me/model")
+    card = files(hub, "me/model")["README.md"].decode()
+    assert 'sightword.load("me/model")' in card
+    assert "| unseen names |" in card
+    mine = card.replace(GENERATED, "My own words.")
+    (trained / "README.md").write_text(mine)
+    sightword.push(trained, "me/model")
+    assert files(hub, "me/model")["README.md"].decode() == mine
 
 
 def test_a_loaded_model_on_a_branch(hub: FakeHub, model: Model) -> None:

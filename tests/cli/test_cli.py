@@ -12,7 +12,7 @@ from PIL import Image
 
 from sightword.cli import VERBS, app
 from sightword.cli import run as command
-from sightword.training.snapshots import load_snapshot
+from sightword.training.snapshots import Snapshots
 from tests.training.conftest import COLOURS, draw
 from tests.training.test_loop import PAGE
 
@@ -101,7 +101,7 @@ def test_version():
 
 
 def test_train_leaves_a_whole_run(run: Path):
-    assert {path.name for path in run.iterdir()} == {"recipe.toml", "log.jsonl", "snapshots", "model"}
+    assert {path.name for path in run.iterdir()} == {".lock", "recipe.toml", "log.jsonl", "snapshots", "model"}
     values = json.loads((run.parent / "train.json").read_text())
     assert set(values) == {"model", "steps", "skipped", "minutes"}
     assert values["steps"] == 40
@@ -118,16 +118,16 @@ def test_the_same_command_goes_on_or_says_that_it_is_finished(run: Path, recipe:
 def test_a_killed_run_leaves_a_readable_snapshot_and_goes_on(recipe: Path, tmp_path: Path):
     arguments = ["train", recipe, "--out", tmp_path / "run", "--set", "training.steps=4000", "training.every=5"]
     process = subprocess.Popen([sys.executable, "-m", "sightword", *map(str, arguments)])
-    snapshot = tmp_path / "run" / "snapshots" / "last.pt"
+    snapshots = tmp_path / "run" / "snapshots"
     try:
         for _ in range(3000):
-            if snapshot.exists() or process.poll() is not None:
+            if any(snapshots.glob("step-*.pt")) or process.poll() is not None:
                 break
             time.sleep(0.1)
     finally:
         process.kill()
         process.wait()
-    state = load_snapshot(snapshot.parent, snapshot.name)
+    state, _ = Snapshots(snapshots, 2).newest()
     assert state is not None
     assert state["step"] % 5 == 0
     assert not (tmp_path / "run" / "model").exists()

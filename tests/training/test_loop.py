@@ -16,7 +16,7 @@ from sightword.evaluation.validation import validation_row
 from sightword.training.log import read_log
 from sightword.training.loop import train
 from sightword.training.recipe import Recipe, read_recipe
-from sightword.training.snapshots import load_snapshot
+from sightword.training.snapshots import Snapshots
 from tests.training.conftest import COLOURS, draw
 
 PAGE = """
@@ -115,7 +115,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     train(resolved, tmp_path / "whole", pairs)
     with pytest.raises(StopError):
         train(resolved, tmp_path / "cut", pairs, validate=interrupt_after(1))
-    snapshot = load_snapshot(tmp_path / "cut" / "snapshots", "last.pt")
+    snapshot, _ = Snapshots(tmp_path / "cut" / "snapshots", 2).newest()
     assert snapshot is not None
     assert snapshot["step"] == 10
     train(resolved, tmp_path / "cut", pairs)
@@ -155,7 +155,7 @@ def test_the_best_snapshot_can_become_the_model(recipe: Callable[..., Recipe], p
     values = iter([0.2, 0.9, 0.1])
     resolved = recipe("training.steps=30", "training.every=10", "training.keep=best")
     train(resolved, tmp_path / "run", pairs, validate=lambda _: {"value": next(values)})
-    best = load_snapshot(tmp_path / "run" / "snapshots", "best.pt")
+    best = Snapshots(tmp_path / "run" / "snapshots", 2).best()
     assert best is not None
     assert best["step"] == 20
     assert equal(weights(tmp_path / "run"), best["weights"])

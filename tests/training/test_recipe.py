@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sightword.errors import RequestError
-from sightword.training.recipe import differing_keys, read_recipe, recipe_text
+from sightword.training.recipe import differences, read_recipe, recipe_text
 
 PAGE = """
 title = "tiny"
@@ -81,7 +81,7 @@ def test_a_wrong_value_names_its_key(page: Path, change: str, key: str):
 def test_changes_are_typed_as_in_toml(page: Path):
     recipe = read_recipe(page, ["training.steps=7", "title=another one", "augment.crop=[0.5, 1.0]"])
     assert (recipe.training.steps, recipe.title, recipe.augment.crop) == (7, "another one", (0.5, 1.0))
-    assert differing_keys(recipe, read_recipe(page)) == ["augment.crop", "title", "training.steps"]
+    assert list(differences(recipe, read_recipe(page))) == ["augment.crop", "title", "training.steps"]
 
 
 @pytest.mark.parametrize("change", ["training.steps", "=3", "title.deeper=1"])

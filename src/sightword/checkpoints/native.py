@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sightword.checkpoints.contract import Contract, read_contract
+from sightword.checkpoints.source import README
 from sightword.checkpoints.weights import (
     check_vocabulary,
     check_weights,
@@ -20,10 +21,14 @@ from sightword.towers.dual import DualEncoder
 WEIGHTS, CONTRACT, TOKENIZER = "model.safetensors", "contract.json", "tokenizer.json"
 
 
-def save_checkpoint(folder: str | Path, model: DualEncoder, contract: Contract, tokenizer: Tokenizer) -> None:
-    """Write the folder whole; one that is there already is replaced."""
+def save_checkpoint(
+    folder: str | Path, model: DualEncoder, contract: Contract, tokenizer: Tokenizer, card: str | None = None
+) -> None:
+    """Write the folder whole; one that is there already is replaced. card: its README.md."""
     with whole_folder(Path(folder)) as temporary:
         write_checkpoint(temporary, model, contract, tokenizer)
+        if card is not None:
+            (temporary / README).write_text(card, encoding="utf-8")
 
 
 def write_checkpoint(folder: Path, model: DualEncoder, contract: Contract, tokenizer: Tokenizer) -> None:

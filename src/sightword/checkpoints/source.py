@@ -10,6 +10,8 @@ from sightword.errors import CheckpointError
 
 SOURCE, README = "source.json", "README.md"
 UNKNOWN = "unknown"
+# In a README.md that is ours to write again, as when a model is pushed under a name; without this line it stays.
+GENERATED = "<!-- Written by Sightword from the model's own record. Remove this line to keep the card as it is. -->"
 _LONGEST = 1_000_000  # characters of a README that are looked at
 
 
@@ -31,6 +33,12 @@ def read_source(folder: Path) -> Source | None:
 
 def write_source(folder: Path, source: Source) -> None:
     write_json(folder / SOURCE, source.model_dump())
+
+
+def is_generated(folder: Path) -> bool:
+    """Whether the folder's README.md is a card that Sightword wrote, and nobody took over."""
+    path = folder / README
+    return path.is_file() and GENERATED in path.read_text(encoding="utf-8", errors="replace")
 
 
 def read_licence(folder: Path) -> str:

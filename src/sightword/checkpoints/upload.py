@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sightword.checkpoints.families import FAMILIES, SETTINGS, files_of, find_family
 from sightword.checkpoints.hub import TERMS, first_line, quiet
-from sightword.checkpoints.source import README, SOURCE
+from sightword.checkpoints.source import README, SOURCE, is_generated
 from sightword.checkpoints.vocabulary import SOURCES
 from sightword.errors import RequestError, SightwordError
 
@@ -22,7 +22,7 @@ _OF_A_MODEL = frozenset(
 
 
 def upload(folder: Path, name: str, card: str, private: bool | None = None, revision: str | None = None) -> str:
-    """Commit the files that the folder's family reads, and `card` where the folder has no README.md of its own.
+    """Commit the files that the folder's family reads, and `card` where nobody wrote a README.md for the folder.
 
     A repository or branch that is not there is made; files of a model that was there before are removed in the same
     commit. private: of a new repository; None leaves that to the Hub. Returns the address of the commit. Raises
@@ -32,7 +32,8 @@ def upload(folder: Path, name: str, card: str, private: bool | None = None, revi
     from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, errors
 
     names = {path.name for path in folder.iterdir() if path.is_file()}
-    files = [*files_of(folder, find_family(folder), names), *sorted(names.intersection({SOURCE, *TERMS}))]
+    beside = {SOURCE, *TERMS} - ({README} if is_generated(folder) else set())
+    files = [*files_of(folder, find_family(folder), names), *sorted(names & beside)]
     contents: dict[str, Path | bytes] = {README: card.encode()} | {file: folder / file for file in files}
     api = HfApi()
     try:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 from cyclopts import App, CycloptsError
 
 from sightword import __version__
-from sightword.errors import SightwordError
+from sightword.errors import SightwordError, SightwordWarning
 
 app = App(
     name="sightword",
     help="Language-supervised vision: train a CLIP on image-text pairs, and use it by name.",
-    help_epilogue="Exit codes: 0 done, 1 the work failed, 2 the request was wrong.",
+    help_epilogue="Exit codes: 0 done, 1 the work failed, 2 the request was wrong, 75 a training was asked to end "
+    "(SIGTERM) and is saved, 130 interrupted.",
     help_format="plaintext",  # markdown would double the time that --help takes
     version=__version__,
     suppress_keyboard_interrupt=False,  # what is to be said then stands below
@@ -25,7 +27,17 @@ for _verb in VERBS:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit with its code."""
+    warnings.formatwarning = _one_line
     sys.exit(run(arguments))
+
+
+def _one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning of ours is for the user, who has no use for the place in the code."""
+    if issubclass(category, SightwordWarning):
+        return f"sightword: {message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -70,7 +70,8 @@ def results_table(rows: Iterable[Row]) -> Table:
 
 @contextmanager
 def training_progress() -> Generator[Callable[[Status], None] | None, None, None]:
-    """A bar with loss, images/s, the share of time spent waiting for data, and the time left. None in a pipe."""
+    """A bar with loss, images/s, the share of time spent waiting for data, the memory (and the GPU's), and the time
+    left. None in a pipe."""
     if not errors.is_terminal:
         yield None
         return
@@ -80,13 +81,14 @@ def training_progress() -> Generator[Callable[[Status], None] | None, None, None
 
         def show(status: Status) -> None:
             minutes, seconds = divmod(round(status.seconds_left), 60)
+            gib = " + ".join(f"{mib / 1024:.1f}" for mib in status.memory.values())
             held_out = "" if status.validation is None else f" · held out {100 * status.validation:.1f} %"
             bar.update(
                 task,
                 total=status.steps,
                 completed=status.step,
                 description=f"loss {status.loss:.3f}{held_out} · {status.images_per_second:.0f} images/s · waiting "
-                f"{100 * status.waiting:.0f} % · {minutes}:{seconds:02d} left",
+                f"{100 * status.waiting:.0f} % · {gib} GiB · {minutes}:{seconds:02d} left",
             )
 
         yield show

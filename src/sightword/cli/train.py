@@ -21,7 +21,8 @@ def train(
 ) -> int:
     """Train a recipe, or go on with an unfinished run: the same command again.
 
-    The finished model is OUT/model; beside it are the resolved recipe, the log and the snapshots.
+    The finished model is OUT/model; beside it are the resolved recipe, the log and the snapshots. A run that is sent
+    SIGTERM saves a snapshot after the step it is at, and ends with exit code 75.
 
     Example: sightword train recipes/scratch.toml --out runs/mine --set training.steps=500
     """

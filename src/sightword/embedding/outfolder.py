@@ -22,49 +22,30 @@ from sightword.embedding.parts import (
     write_list,
 )
 from sightword.errors import RequestError, SightwordError
-from sightword.files import make_folder, whole_file
+from sightword.files import LOCK, make_folder, only_one, remove_remains, whole_file
 
-_LOCK = ".lock"
 # What a killed job leaves behind, beside the list and the lock: temporary files of what was about to appear.
 _REMAINS = (f".{MANIFEST}.", f".{SKIPPED}.", f".{LIST}.", ".part-")
 
 
 @contextmanager
 def locked(out: Path) -> Generator[None, None, None]:
-    """`out`, made where it is not there yet, for one process alone. The system gives a lock back however its process
-    ends. A folder in which nothing was begun is not left behind."""
-    import fcntl
-
+    """`out`, made where it is not there yet, for one process alone. A folder in which nothing was begun is not left
+    behind."""
     if out.exists() and not out.is_dir():
         raise RequestError(f"{out}: is a file, and a folder is to be written there")
     if not (out / MANIFEST).exists() and out.is_dir() and any(not name.startswith(".") for name in os.listdir(out)):
         raise RequestError(f"{out}: holds something else and no {MANIFEST}: name a new folder")
     make_folder(out)
-    try:
-        lock = (out / _LOCK).open("a")
-    except OSError as failure:
-        raise SightwordError(f"{out}: cannot be written to ({failure.strerror})") from None
-    with lock:
+    with only_one(out, "embed"):
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RequestError(f"{out}: another embed is writing there") from None
-        except OSError:
-            pass  # some network file systems know no locks
-        try:
-            _clean(out)
+            remove_remains(out, *_REMAINS)
             yield
         finally:
             if not (out / MANIFEST).exists():
-                _clean(out, LIST, _LOCK)
+                remove_remains(out, *_REMAINS, LIST, LOCK)
                 with suppress(OSError):
                     out.rmdir()
-
-
-def _clean(out: Path, *also: str) -> None:
-    for name in os.listdir(out):
-        if name.startswith(_REMAINS) or name in also:
-            (out / name).unlink(missing_ok=True)
 
 
 def begin(

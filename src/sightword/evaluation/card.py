@@ -1,4 +1,5 @@
-"""The model card: the README.md of a model on the Hub, from what its contract and its results say, and nothing else."""
+"""The model card: the README.md of a model, in its folder and on the Hub, from what its contract and its results say,
+and nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import yaml
 
 from sightword.checkpoints.contract import Contract
 from sightword.checkpoints.convert import Conversion
-from sightword.checkpoints.source import UNKNOWN
+from sightword.checkpoints.source import GENERATED, UNKNOWN
 from sightword.config import parse
 from sightword.errors import RequestError
 from sightword.evaluation.rows import Row
@@ -77,8 +78,11 @@ def model_card(
         parts += ["## Results", _results(results.rows)]
         if results.others:
             parts.append(_code("json", json.dumps(results.others, indent=2, ensure_ascii=False)))
-    if contract.provenance:
-        parts += ["## Where it comes from", *_provenance(contract.provenance)]
+    if "training" in contract.provenance:
+        parts += ["## Training", *_training(contract.provenance["training"])]
+    if origin := _provenance(contract.provenance):
+        parts += ["## Where it comes from", *origin]
+    parts.append(GENERATED)
     return "\n\n".join(parts) + "\n"
 
 
@@ -118,7 +122,7 @@ def _results(rows: Sequence[Row]) -> str:
             row.split,
             row.prompt,
             row.metric,
-            f"{100 * row.value:.1f} ({100 * row.low:.1f}–{100 * row.high:.1f})",
+            _share(row),
             f"{row.n:,}",
             f"{row.classes:,}",
         )
@@ -127,9 +131,31 @@ def _results(rows: Sequence[Row]) -> str:
     return _table([("test", "split", "prompt", "metric", "% (95 % interval)", "pictures", "names"), *lines])
 
 
+def _training(record: Mapping[str, Any]) -> list[str]:
+    """What the run did, and how it was watched. The record of another version is shown as it is."""
+    named = {key: value for key, value in record.items() if key != "validations"}
+    parts = [_table([("", ""), *((key.replace("_", " "), _cell(value)) for key, value in named.items())])]
+    watched = record.get("validations", [])
+    try:
+        rows = [(row["step"], Row(**{key: value for key, value in row.items() if key != "step"})) for row in watched]
+    except (TypeError, KeyError):
+        rows = []
+    if rows:
+        lines = [(f"{step:,}", row.metric, _share(row), f"{row.n:,}", f"{row.classes:,}") for step, row in rows]
+        parts += [
+            f"On the pairs held out ({rows[-1][1].prompt} prompt):",
+            _table([("step", "metric", "% (95 % interval)", "pictures", "names"), *lines]),
+        ]
+    return parts
+
+
+def _share(row: Row) -> str:
+    return f"{100 * row.value:.1f} ({100 * row.low:.1f}–{100 * row.high:.1f})"
+
+
 def _provenance(values: Mapping[str, Any]) -> list[str]:
     parts: list[str] = []
-    rest = {key: value for key, value in values.items() if key != "recipe"}
+    rest = {key: value for key, value in values.items() if key not in ("recipe", "training")}
     if rest:
         named = [(key, _settings(value) if isinstance(value, dict) else _cell(value)) for key, value in rest.items()]
         parts.append(_table([("", ""), *named]))

