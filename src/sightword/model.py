@@ -18,6 +18,7 @@ from sightword.errors import RequestError
 from sightword.labels.classifier import Classifier
 from sightword.labels.prompts import PLAIN
 from sightword.labels.zero_shot import zero_shot
+from sightword.towers.dual import DualEncoder
 
 
 class Model(Embedder):
@@ -35,10 +36,7 @@ class Model(Embedder):
         results: str | Path | None = None,
     ) -> str:
         """`sightword.push` of this model, in Sightword's own layout."""
-        if any(tensor.dtype != torch.float32 for tensor in self.model.parameters()):
-            raise RequestError(
-                "the weights are not in float32 any more: load the model with precision='fp32' to push it"
-            )
+        _check_whole(self, "push")
         with tempfile.TemporaryDirectory(prefix="sightword-push-") as temporary:
             save_checkpoint(Path(temporary) / "model", self.model, self.contract, self.tokenizer)
             return push(Path(temporary) / "model", name, private, revision, results)
@@ -61,6 +59,36 @@ def load(
     """
     model, contract, tokenizer = load_folder(*locate(name, revision))
     return Model(model, contract, tokenizer, device=device, precision=precision, decode=decode)
+
+
+def interpolate(start: Model | str | Path, tuned: Model | str | Path, alpha: float, device: str = "auto") -> Model:
+    """The model between a start and what was tuned from it: (1 - alpha) of the weights of one and alpha of the other's
+    (WiSE-FT: arXiv 2109.01903). alpha = 0 is the start, 1 the tuned model; 0.5 is a good guess where nothing is at hand
+    to choose it on.
+
+    start, tuned: loaded models, or what `load` takes. Raises RequestError where the two have different architectures,
+    tokenizers or treatments of pictures and texts.
+    """
+    from sightword.training.interpolate import check_alike, check_alpha, mix
+
+    check_alpha(alpha)
+    one, other = (made if isinstance(made, Model) else load(made, device="cpu") for made in (start, tuned))
+    for model in (one, other):
+        _check_whole(model, "interpolate")
+    check_alike(one.contract, one.tokenizer, other.contract, other.tokenizer)
+    ours, theirs = ({name: tensor.cpu() for name, tensor in m.model.state_dict().items()} for m in (one, other))
+    mixed = DualEncoder(other.contract.architecture)
+    mixed.load_state_dict(mix(ours, theirs, alpha))
+    made_of = {"alpha": alpha, "start": one.fingerprint, "tuned": other.fingerprint}
+    contract = other.contract.model_copy(update={"provenance": {**other.contract.provenance, "interpolation": made_of}})
+    return Model(mixed, contract, other.tokenizer, device=device)
+
+
+def _check_whole(model: Model, verb: str) -> None:
+    if any(tensor.dtype != torch.float32 for tensor in model.model.parameters()):
+        raise RequestError(
+            f"the weights are not in float32 any more: load the model with precision='fp32' to {verb} it"
+        )
 
 
 def push(

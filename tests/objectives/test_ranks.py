@@ -13,9 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sightword.objectives import InfoNCE, Sigmoid
+from sightword.objectives.distillation import Features, Similarities
 
 ROWS = {2: (5, 3), 3: (4, 0, 4)}  # unequal shares, and a rank whose pictures could all not be read
-CASES = ("infonce", "labels", "smoothing", "further texts", "sigmoid", "sigmoid, labels and further texts")
+CASES = (
+    "infonce",
+    "labels",
+    "smoothing",
+    "further texts",
+    "sigmoid",
+    "sigmoid, labels and further texts",
+    "features",
+    "similarities",
+)
 
 
 def batch() -> dict[str, Tensor]:
@@ -45,6 +55,10 @@ def run(case: str, group: Any, rows: slice) -> tuple[Tensor, list[Tensor]]:
         loss = InfoNCE(0.1, group=group)(image, text, scale, labels, more, more_labels)
     elif case == "sigmoid":
         loss = Sigmoid(group=group)(image, text, scale, bias)
+    elif case == "features":
+        loss = Features(group)(image, text, *(whole[name][rows].roll(1, dims=1) for name in ("image", "text")))
+    elif case == "similarities":
+        loss = Similarities(group)(image, text, scale, *(whole[name][rows] ** 3 for name in ("text", "image")), 5.0)
     else:
         loss = Sigmoid(group=group)(image, text, scale, bias, labels, more, more_labels)
     loss.backward()

@@ -12,7 +12,10 @@ from sightword.data.pairs import Tokens
 from sightword.towers.backbone import BackboneConfig, ImageBackbone, TextEncoder, TextEncoderConfig, register_backbone
 from sightword.towers.bert import BertConfig
 from sightword.towers.presets import preset
-from sightword.towers.vit import ViT
+from sightword.towers.resnet import ResNet, ResNetConfig
+from sightword.towers.text import TextConfig, TextTransformer
+from sightword.towers.tower import Tower
+from sightword.towers.vit import ViT, ViTConfig
 
 
 class Small(nn.Module):
@@ -105,10 +108,42 @@ def test_a_text_encoder_is_locked_from_below() -> None:
     assert moved(tower.train(), lambda: tower(tokens)) == {"blocks", "projection"}
 
 
-def test_a_tower_without_a_backbone_cannot_be_locked() -> None:
-    config = preset("ViT-test").image
-    tower = ViT(config, 8)  # pyright: ignore[reportArgumentType]
-    tower.lock("all")
-    assert all(parameter.requires_grad for parameter in tower.parameters())
-    with pytest.raises(TypeError, match="ViT has no pretrained backbone"):
-        tower.lock("head")
+RESNET = ResNetConfig(image_size=32, blocks=(1, 1, 1, 1), width=8, heads=2)
+IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+TOKENS = Tokens(torch.randint(1, 500, (2, 7), generator=torch.Generator().manual_seed(0)), torch.tensor([7, 4]))
+
+
+def towers() -> list[tuple[Tower, Any]]:
+    torch.manual_seed(0)
+    architecture = preset("ViT-test")
+    assert isinstance(architecture.image, ViTConfig)
+    assert isinstance(architecture.text, TextConfig)
+    return [
+        (ViT(architecture.image, 8), IMAGES),
+        (TextTransformer(architecture.text, 8), TOKENS),
+        (ResNet(RESNET, 8), IMAGES),
+    ]
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_the_towers_of_clip_are_locked_from_below(which: int) -> None:
+    for trainable in ("all", 1, "head", "none"):
+        tower, inputs = towers()[which]
+        stages = list(tower.stages())
+        head = {id(p) for p in tower.parameters()} - {id(p) for stage in stages for p in stage.parameters()}
+        assert head  # norm, pooling, projection
+        expected = {
+            "all": {id(p) for p in tower.parameters()},
+            1: head | {id(p) for p in stages[-1].parameters()},
+            "head": head,
+            "none": set(),
+        }[trainable]
+        tower.lock(trainable)  # pyright: ignore[reportArgumentType]
+        tower.train()
+        assert {id(p) for p in tower.parameters() if p.requires_grad} == expected
+        before = {name: tensor.clone() for name, tensor in tower.state_dict().items()}
+        tower(inputs)  # in which BatchNorm gathers statistics
+        drifted = {name for name, tensor in tower.state_dict().items() if not torch.equal(before[name], tensor)}
+        assert bool(drifted) == (which == 2 and trainable in ("all", 1))
+        if trainable == 1:
+            assert all(name.startswith("layers.3") for name in drifted)

@@ -42,3 +42,21 @@ def test_the_average_follows_the_weights():
         keep = min(0.5, (1 + step) / (10 + step))
         expected = keep * expected + (1 - keep) * step
     assert math.isclose(float(average.state["weight"]), expected, rel_tol=1e-6)
+
+
+def test_lower_blocks_learn_slower(tmp_path: Path):
+    (tmp_path / "r.toml").write_text(PAGE)
+    recipe = read_recipe(tmp_path / "r.toml", ["training.layer_decay=0.5", "training.scale_lr=3.0"])
+    model = DualEncoder(preset("ViT-test"))  # two blocks a tower
+    optimizer = make_optimizer(model, recipe)
+    found = {id(p): (group["rate"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]}
+    embeddings = ("patches.", "tokens.", "positions", "class_token", "norm_in.")
+    for name, parameter in model.named_parameters():
+        inner = name.partition(".")[2]
+        expected = 0.125 if inner.startswith(embeddings) else 1.0
+        expected = {"blocks.0": 0.25, "blocks.1": 0.5}.get(inner[:8], expected)
+        assert found[id(parameter)] == (
+            3.0 if name == "log_scale" else expected,
+            recipe.training.decay if parameter.ndim >= 2 else 0.0,
+        ), name
+    assert len(found) == len(list(model.parameters()))

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from sightword.config import differences
 from sightword.errors import RequestError
-from sightword.training.recipe import differences, read_recipe, recipe_text
+from sightword.training.recipe import read_recipe, recipe_text
 
 PAGE = """
 title = "tiny"

@@ -30,7 +30,7 @@ def batch(size: int = 6) -> Batch:
 
 def views(*changes: str) -> Views:
     made = recipe(*changes)
-    return Views(made.model, made.training)
+    return Views(made.model.image, made.training)
 
 
 def test_by_default_pictures_are_seen_whole() -> None:

@@ -29,6 +29,7 @@ class Sample:
     label: str
     key: str
     draw: int
+    place: int
 
 
 @dataclass
@@ -82,7 +83,7 @@ class Loader:
         except ImageError as error:
             return Skipped(pair.key, error.reason)
         pixels = self.augment(picture, self.spec, rng)
-        return Sample(pixels, text, caption, pair.name, pair.key, int(rng.integers(2**62)))
+        return Sample(pixels, text, caption, pair.name, pair.key, int(rng.integers(2**62)), index)
 
     def _order(self, epoch: int) -> np.ndarray:
         # Called from several threads at once, and for many epochs where the source is smaller than a batch: an order
@@ -117,4 +118,6 @@ class Loader:
             keys=tuple(sample.key for sample in samples),
             draws=torch.tensor([sample.draw for sample in samples], dtype=torch.int64),
             skipped=tuple(outcome for outcome in outcomes if isinstance(outcome, Skipped)),
+            texts=tuple(sample.text for sample in samples),
+            places=tuple(sample.place for sample in samples),
         )

@@ -89,7 +89,8 @@ class Batch:
     caption: two pairs that agree in one of them are positives of each other; draws: int64 [B], a random number of each
     sample, from which the model in training draws what it needs, whatever the rank or the part of the batch; skipped:
     the pairs of this batch that could not be read; keep: int64 [B, K], the patches of each picture that the tower is to
-    look at, all where there is none."""
+    look at, all where there is none; texts: what the tokens are of; places: of the pairs in their source; theirs: a
+    teacher's unit vectors of the images and of the texts, [B, E] each."""
 
     images: Tensor
     tokens: Tokens
@@ -98,6 +99,9 @@ class Batch:
     draws: Tensor
     skipped: tuple[Skipped, ...] = ()
     keep: Tensor | None = None
+    texts: tuple[str, ...] = ()
+    places: tuple[int, ...] = ()
+    theirs: tuple[Tensor, Tensor] | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         return replace(
@@ -107,6 +111,7 @@ class Batch:
             labels=self.labels.to(device, non_blocking=True),
             draws=self.draws.to(device, non_blocking=True),
             keep=None if self.keep is None else self.keep.to(device, non_blocking=True),
+            theirs=None if self.theirs is None else (self.theirs[0].to(device), self.theirs[1].to(device)),
         )
 
     def __len__(self) -> int:

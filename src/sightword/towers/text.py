@@ -7,6 +7,8 @@ Shapes: B batch, L tokens, W width, D joint space.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -93,6 +95,10 @@ class TextTransformer(TextTower):
         for block in blocks:
             x_BLW = block(x_BLW, mask)
         return last(x_BLW, mask)[:, -1:]
+
+    def stages(self) -> Sequence[nn.Module]:
+        tokens = [self.positions] if self.class_token is None else [self.class_token, self.positions]
+        return [nn.ModuleList([self.tokens, nn.ParameterList(tokens)]), *self.blocks]
 
     def _mask(self, ids_BL: Tensor) -> Tensor:
         """Which tokens each one sees beside a class token, [B, 1, 1 or L, L]. As in open_clip, with which the published

@@ -7,9 +7,10 @@ from typing import Literal, TypeAlias
 
 from torch import nn
 
-# all: everything trains. head: only what the tower adds to a pretrained backbone. A number: the head and the last
-# so many stages of the backbone.
+# all: everything trains. head: only what follows the last stage. A number: the head and the last so many stages.
 Trainable: TypeAlias = Literal["all", "head"] | int
+# none: the head stays as it is, too, where it comes trained.
+Tunable: TypeAlias = Trainable | Literal["none"]
 
 
 class Tower(nn.Module):
@@ -18,15 +19,20 @@ class Tower(nn.Module):
     embed_dim: int
 
     def stages(self) -> Sequence[nn.Module]:
-        """The backbone from input to output, in the pieces by which it can be locked."""
-        raise TypeError(f"{type(self).__name__} has no pretrained backbone: it can only train as a whole")
+        """From input to output the pieces by which it can be locked: what embeds the input, then block by block. What
+        is in none of them is the head: the last norm, the pooling, the projection."""
+        raise NotImplementedError
 
-    def lock(self, trainable: Trainable) -> None:
+    def lock(self, trainable: Tunable) -> None:
         """Stop the gradients of all that `trainable` does not name. Locked stages also keep their BatchNorm
         statistics: see `train`."""
         self._locked: list[nn.Module] = []
         self.requires_grad_(True)
         if trainable == "all":
+            return
+        if trainable == "none":
+            self.requires_grad_(False)
+            self._locked.extend(self.children())
             return
         stages = list(self.stages())
         keep = 0 if trainable == "head" else trainable

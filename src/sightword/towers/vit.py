@@ -10,6 +10,8 @@ Shapes: B batch, L tokens (the class token first, where there is one), W width, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -95,6 +97,10 @@ class ViT(Tower):
         # Only the class token of the last block is pooled.
         x_BLW = last(x_BLW, only=0 if self.pool == "class" and self.query_pool is None else None)
         return self.projection(self._pooled(x_BLW))
+
+    def stages(self) -> Sequence[nn.Module]:
+        tokens = [self.positions] if self.class_token is None else [self.class_token, self.positions]
+        return [nn.ModuleList([self.patches, nn.ParameterList(tokens), self.norm_in]), *self.blocks]
 
     def _pooled(self, x_BLW: Tensor) -> Tensor:
         if self.query_pool is not None:

@@ -1,13 +1,14 @@
-"""From a recipe to a model: towers, pretrained backbones, tokenizer and contract."""
+"""From a recipe to a model: new towers, pretrained backbones, or a whole checkpoint; tokenizer and contract."""
 
 from __future__ import annotations
 
 import json
 import math
 import pickle
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sightword.checkpoints.contract import Contract
+from sightword.checkpoints.source import UNKNOWN
 from sightword.data.images import ImageSpec
 from sightword.data.tokenizer import TextSpec, Tokenizer, read_engine, train_tokenizer
 from sightword.errors import CheckpointError, RequestError
@@ -23,10 +25,20 @@ from sightword.towers.backbone import BackboneConfig, ImageBackbone, TextEncoder
 from sightword.towers.bert import bert_config, from_huggingface
 from sightword.towers.dual import DualEncoder, DualEncoderConfig
 from sightword.towers.efficientnet import from_lite_pytorch
+from sightword.towers.lora import add_lora
 from sightword.towers.resnet import ResNetConfig
 from sightword.towers.text import TextConfig
 from sightword.towers.vit import ViTConfig
-from sightword.training.recipe import PretrainedImage, PretrainedText, Recipe, ScratchText
+from sightword.training.model_recipe import (
+    LoraRecipe,
+    NewModel,
+    PretrainedImage,
+    PretrainedText,
+    ScratchText,
+    StartedModel,
+)
+from sightword.training.recipe import SCALE, PixelRecipe, Recipe
+from sightword.training.start import load_start
 
 
 @dataclass(frozen=True)
@@ -35,12 +47,59 @@ class Built:
     tokenizer: Tokenizer
     contract: Contract
 
+    def origin(self) -> dict[str, str]:
+        """The fingerprints of the checkpoints that the run needs again when it goes on: its start, its teacher."""
+        said = self.contract.provenance
+        return {key: said[key]["fingerprint"] for key in ("start", "teacher") if key in said}
+
+    def check_origin(self, before: Mapping[str, str]) -> None:
+        """Raises RequestError where one of them is not what it was."""
+        for key, found in self.origin().items():
+            if before.get(key) != found:
+                raise RequestError(
+                    f"{self.contract.provenance[key]['name']}: the {key} of this run is another model now than when it "
+                    "began: bring that back, or choose another --out"
+                )
+
+    def saying(self, **origin: Any) -> Built:
+        """With more in the provenance of the contract."""
+        provenance = {**self.contract.provenance, **origin}
+        return replace(self, contract=self.contract.model_copy(update={"provenance": provenance}))
+
 
 def build(recipe: Recipe, texts: Iterable[str]) -> Built:
     """Everything that a run starts from. texts: the training texts, for a tokenizer trained on them. The weights are
     drawn from the recipe's seed."""
     torch.manual_seed(recipe.seed)
-    image, text = recipe.model.image, recipe.model.text
+    if isinstance(recipe.model, StartedModel):
+        return _from_checkpoint(recipe, recipe.model)
+    return _new(recipe, recipe.model, texts)
+
+
+def _from_checkpoint(recipe: Recipe, asked: StartedModel) -> Built:
+    start = load_start(asked.start)
+    start.model.image.lock(asked.image.train)
+    start.model.text.lock(asked.text.train)
+    if asked.lora:
+        adapt(start.model, asked.lora)
+    licence = start.contract.licence if recipe.licence == UNKNOWN else recipe.licence
+    contract = start.contract.model_copy(update={"licence": licence, "provenance": {}})
+    return Built(start.model, start.tokenizer, contract).saying(start=start.provenance())
+
+
+def adapt(model: DualEncoder, asked: LoraRecipe) -> None:
+    """Raises RequestError where a tower has none of the layers."""
+    alpha = asked.rank if asked.alpha is None else asked.alpha
+    for name, tower in (("image", model.image), ("text", model.text)):
+        if name in asked.towers and not add_lora(tower, asked.layers, asked.rank, alpha):
+            raise RequestError(
+                f"model.lora: the {name} tower ({type(tower).__name__}) has no layer {' or '.join(asked.layers)}: name "
+                "others in model.lora.layers, or the other tower in model.lora.towers"
+            )
+
+
+def _new(recipe: Recipe, asked: NewModel, texts: Iterable[str]) -> Built:
+    image, text = asked.image, asked.text
     text_folder = find_resource(text.folder) if isinstance(text, PretrainedText) else None
     text_config: TextConfig | TextEncoderConfig
     if isinstance(text, ScratchText):
@@ -60,12 +119,12 @@ def build(recipe: Recipe, texts: Iterable[str]) -> Built:
     else:
         image_config = image
     try:
-        architecture = DualEncoderConfig(embed_dim=recipe.model.embed_dim, image=image_config, text=text_config)
+        architecture = DualEncoderConfig(embed_dim=asked.embed_dim, image=image_config, text=text_config)
         model = DualEncoder(architecture)
     except ValueError as failure:
         raise RequestError(f"the recipe's model cannot be built: {failure}") from None
     with torch.no_grad():
-        model.log_scale.fill_(math.log(recipe.training.scale))
+        model.log_scale.fill_(math.log(recipe.training.scale or SCALE))
 
     if isinstance(image, PretrainedImage):
         assert isinstance(model.image, ImageBackbone)
@@ -79,7 +138,7 @@ def build(recipe: Recipe, texts: Iterable[str]) -> Built:
         weights = from_huggingface(_read_safetensors(path), len(model.text.backbone.blocks))
         load_backbone(model.text.backbone, weights, str(path))
         model.text.lock(text.train)
-    spec = ImageSpec(size=image.image_size, **recipe.pixels.model_dump())
+    spec = ImageSpec(size=image.image_size, **(recipe.pixels or PixelRecipe()).model_dump())
     contract = Contract(architecture=architecture, image=spec, text=tokenizer.spec, licence=recipe.licence)
     return Built(model, tokenizer, contract)
 

@@ -10,9 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from sightword.config import differences
 from sightword.errors import RequestError
 from sightword.files import LOCK, make_folder, only_one, remove_remains, whole_file
-from sightword.training.recipe import MAY_CHANGE, Recipe, differences, read_recipe, recipe_text
+from sightword.training.recipe import MAY_CHANGE, Recipe, read_recipe, recipe_text
 
 RECIPE, LOG, SNAPSHOTS, MODEL = "recipe.toml", "log.jsonl", "snapshots", "model"
 # What a killed run leaves beside these: temporary files and folders of what was about to appear.

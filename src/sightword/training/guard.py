@@ -121,6 +121,8 @@ class Guard:
             "labels": batch.labels,
             "draws": batch.draws,
             "keep": batch.keep,
+            "texts": list(batch.texts),
+            "places": list(batch.places),
             "weights": self.setup.model.state_dict(),
             "random": self._random,
         }
@@ -158,7 +160,10 @@ def replay(file: str | Path, recipe: Recipe, pairs: PairList, device: str = "aut
         keys=tuple(record["keys"]),
         draws=record["draws"],
         keep=record["keep"],
+        texts=tuple(record["texts"]),
+        places=tuple(record["places"]),
     )
+    setup.teach(Path(file).parent)
     set_random_state(record["random"], setup.device)
     figures = setup.stepper.gradients(batch, record["figures"]["lr"])
     gradients = {

@@ -14,18 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sightword.checkpoints.contract import Contract
 from sightword.checkpoints.native import save_checkpoint
 from sightword.data.pairs import Batch, PairList, Skipped
 from sightword.embedding.embedder import Embedder, find_device
 from sightword.errors import FullDiskError, RequestError, SightwordError, SightwordWarning, StoppedError
-from sightword.towers.dual import DualEncoder
 from sightword.training.clock import Clock
 from sightword.training.folder import LOG, MODEL, RECIPE, SNAPSHOTS, check_folder, held, write_recipe
 from sightword.training.guard import Guard
+from sightword.training.interpolate import Choice, choose_alpha, mix
 from sightword.training.log import RunLog, read_log, run_identity
 from sightword.training.measures import Movement, memory
+from sightword.training.model_recipe import StartedModel
 from sightword.training.optimizer import learning_rate
 from sightword.training.randomness import random_state_kept
 from sightword.training.recipe import Recipe
@@ -82,11 +84,14 @@ def train(
 ) -> Result:
     """Train on `pairs` into the folder `out`. A folder with an unfinished run of this recipe is gone on with.
 
-    The last weights become `out/model`, or the best by `validate` (higher is better), as `training.keep` says.
+    The last weights become `out/model`, or the best by `validate` (higher is better), as `training.keep` says. With
+    `training.wise`, it is the best mix of these and the start's.
     provenance: what the model's contract is to say of its origin; the run adds what it did. card: writes its README.md.
     Raises RequestError where the folder is another run's, or another process works on it; StoppedError where the system
     asked for an end (SIGTERM), with all that was done saved; SightwordError where a step would spoil the weights.
     """
+    if recipe.training.wise and validate is None:
+        raise RequestError("training.wise is chosen on held-out pairs, and none were given")
     out = Path(out)
     changed = check_folder(out, recipe)
     if (out / MODEL).is_dir():
@@ -99,7 +104,7 @@ def train(
         run = _Run(recipe, out, pairs, find_device(device), changed)
         try:
             run.go(validate, progress, stop)
-            return run.finish(provenance or {}, card)
+            return run.finish(validate, provenance or {}, card)
         finally:
             run.close()
 
@@ -119,10 +124,12 @@ class _Run:
                 f"{out}: was begun with {state['pairs']:,} pairs, and now there are {len(pairs):,}: the order of the "
                 "samples would be another. Bring the data back as they were, or choose another --out"
             )
-        self.setup = set_up(recipe, pairs, device, state["model"] if state else None)
+        begun = (state["model"], state["origin"]) if state else (None, None)
+        self.setup = set_up(recipe, pairs, device, *begun)
         self.model, self.built = self.setup.model, self.setup.built
         if not (out / RECIPE).exists():
             write_recipe(out, recipe)
+        self.setup.teach(out)
         self.start = self.saved = state["step"] if state else 0
         self.best = state["best"] if state else -1.0
         self.clock = Clock(self.start, training.batch_size, state["seconds"] if state else 0.0)
@@ -146,6 +153,8 @@ class _Run:
         """All steps that are left."""
         training, clock = self.recipe.training, self.clock
         validation: float | None = None
+        if validate is not None and self.start == 0 and isinstance(self.recipe.model, StartedModel):
+            validation = self._validate(validate, 0)  # what there is to gain, and to lose
         batches = self.setup.loader.batches(self.start)
         clock.restart(self.start)
         try:
@@ -172,11 +181,17 @@ class _Run:
         finally:
             batches.close()
 
-    def finish(self, provenance: dict[str, Any], card: Card | None) -> Result:
+    def finish(self, validate: Validate | None, provenance: dict[str, Any], card: Card | None) -> Result:
         """Write the finished model."""
         steps, minutes = self.recipe.training.steps, self.clock.total() / 60
         chosen = self.snapshots.best() if self.recipe.training.keep == "best" else None
-        self.model.load_state_dict(chosen["weights"] if chosen else self.setup.weights())
+        weights: dict[str, Tensor] = chosen["weights"] if chosen else self.setup.weights()
+        told: dict[str, Any] = {}
+        if validate and self.recipe.training.wise:
+            weights, choice = self._interpolated(weights, validate)
+            told["wise"] = choice.to_json()
+            self.log.write("wise", step=steps, **told["wise"])
+        model = self.setup.finished(weights)
         record: dict[str, Any] = {
             "steps": steps,
             "minutes": round(minutes, 2),
@@ -190,12 +205,12 @@ class _Run:
                 if event["event"] == "validation"
             ],
         }
-        contract = self.built.contract.model_copy(update={"provenance": {**provenance, "training": record}})
+        contract = self.built.saying(**provenance, **told, training=record).contract
         # Before the model: a run that is killed in between ends again, and one whose model is there has its end logged.
         self.log.write("end", step=steps, minutes=minutes, skipped=len(self.skipped))
         self.log.sync()
-        readme = card(contract, sum(p.numel() for p in self.model.parameters())) if card else None
-        save_checkpoint(self.out / MODEL, self.model, contract, self.built.tokenizer, readme)
+        readme = card(contract, sum(p.numel() for p in model.parameters())) if card else None
+        save_checkpoint(self.out / MODEL, model, contract, self.built.tokenizer, readme)
         return Result(self.out / MODEL, steps, len(self.skipped), minutes)
 
     def close(self) -> None:
@@ -266,10 +281,7 @@ class _Run:
     def _validate(self, validate: Validate, step: int) -> float:
         # A copy: the average stands in for the weights, and the model in training stays as it is.
         with random_state_kept(self.device):
-            copy = DualEncoder(self.built.contract.architecture)
-            copy.load_state_dict(self.setup.weights())
-            built, device = self.built, str(self.device)
-            row = validate(Embedder(copy, built.contract, built.tokenizer, device=device, decode="exact"))
+            row = validate(self._embedder(self.setup.weights()))
         self._tell("validation", step, row=row)
         value = float(row["value"])
         if value > self.best:
@@ -277,6 +289,17 @@ class _Run:
             if self._saved(step, "best weights", lambda: self.snapshots.save_best(best)):
                 self.best = value
         return value
+
+    def _interpolated(self, weights: dict[str, Tensor], validate: Validate) -> tuple[dict[str, Tensor], Choice]:
+        begun_as, tuned = self.setup.begun_as, {name: tensor.cpu() for name, tensor in weights.items()}
+        alphas = self.recipe.training.wise
+        choice = choose_alpha(begun_as, tuned, alphas, lambda mixed: validate(self._embedder(mixed)))
+        return mix(begun_as, tuned, choice.alpha), choice
+
+    def _embedder(self, weights: dict[str, Tensor]) -> Embedder:
+        built, device = self.built, str(self.device)
+        model = self.setup.finished(weights)
+        return Embedder(model, built.contract, built.tokenizer, device=device, decode="exact")
 
     def _snapshot_is_due(self, done: int) -> bool:
         training = self.recipe.training

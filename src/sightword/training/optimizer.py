@@ -10,16 +10,13 @@ from torch import Tensor, nn
 
 from sightword.towers.backbone import ImageBackbone, TextEncoder
 from sightword.towers.dual import DualEncoder
-from sightword.training.recipe import PretrainedImage, PretrainedText, Recipe, TrainingRecipe
+from sightword.training.model_recipe import PretrainedImage, PretrainedText, TunedTower
+from sightword.training.recipe import Recipe, TrainingRecipe
 
 
 def make_optimizer(model: DualEncoder, recipe: Recipe) -> torch.optim.AdamW:
     """Groups by (learning rate, decay). Gains, biases, tokens of one dimension and the scale do not decay."""
-    rates: dict[int, float] = {}
-    for tower, part in ((model.image, recipe.model.image), (model.text, recipe.model.text)):
-        if isinstance(tower, ImageBackbone | TextEncoder) and isinstance(part, PretrainedImage | PretrainedText):
-            rates |= {id(parameter): part.lr for parameter in tower.backbone.parameters()}
-    rates[id(model.log_scale)] = recipe.training.scale_lr
+    rates = _rates(model, recipe)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -34,6 +31,22 @@ def make_optimizer(model: DualEncoder, recipe: Recipe) -> torch.optim.AdamW:
         # One pass over weights, gradients and moments, where the plain one makes ten.
         fused=model.log_scale.device.type in ("cpu", "cuda"),
     )
+
+
+def _rates(model: DualEncoder, recipe: Recipe) -> dict[int, float]:
+    """By the id of a parameter, its learning rate as a share of the run's; 1 where none is said."""
+    rates = {id(model.log_scale): recipe.training.scale_lr}
+    for tower, part in ((model.image, recipe.model.image), (model.text, recipe.model.text)):
+        if isinstance(part, TunedTower):
+            rates |= {id(parameter): part.lr for parameter in tower.parameters()}
+        elif isinstance(tower, ImageBackbone | TextEncoder) and isinstance(part, PretrainedImage | PretrainedText):
+            rates |= {id(parameter): part.lr for parameter in tower.backbone.parameters()}
+        stages = tower.stages()
+        for depth, stage in enumerate(stages):
+            for parameter in stage.parameters():
+                factor = recipe.training.layer_decay ** (len(stages) - depth)
+                rates[id(parameter)] = factor * rates.get(id(parameter), 1.0)
+    return rates
 
 
 def learning_rate(training: TrainingRecipe, step: int) -> float:

@@ -14,11 +14,9 @@ from sightword.config import Config, Positive, parse
 from sightword.data.augment import Augment, Share
 from sightword.data.images import Resample
 from sightword.errors import RequestError
-from sightword.towers.backbone import BackboneConfig
-from sightword.towers.layers import Activation
-from sightword.towers.resnet import ResNetConfig
-from sightword.towers.tower import Trainable
-from sightword.towers.vit import ViTConfig
+from sightword.training.model_recipe import ModelRecipe, StartedModel
+
+SCALE = 1 / 0.07  # 1 / temperature at the start (CLIP, arXiv 2103.00020, section 2.5)
 
 
 class DataRecipe(Config):
@@ -42,7 +40,7 @@ class DataRecipe(Config):
 
 
 class PixelRecipe(Config):
-    """How pictures reach the image tower (its size comes from the tower)."""
+    """How pictures reach a new image tower (its size comes from the tower). A `model.start` brings its own way."""
 
     resize: Literal["shortest", "squash"] = "shortest"
     interpolation: Resample = "bicubic"
@@ -50,61 +48,44 @@ class PixelRecipe(Config):
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
 
 
-class PretrainedImage(BackboneConfig):
-    """weights: a file, or `package:path` in an installed package. train: `all`, `head`, or the number of the
-    backbone's last stages that train. lr: of the backbone, as a share of the run's. fit: begin with the projection that
-    ridge regression of this strength finds from the pictures' features to their texts' vectors; 0 begins at random."""
-
-    weights: str
-    fit: Annotated[float, Field(ge=0)] = 0.0
-    train: Trainable = "all"
-    lr: float = 1.0
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class ScratchText(Config):
-    """A causal text Transformer with a tokenizer trained on the training texts."""
+class TeacherRecipe(Config):
+    """A model to learn from (see objectives/distillation). name: anything that `sightword.load` reads. features: the
+    weight of being near to its vectors. similarities: the weight of finding alike what it finds alike. task: the weight
+    of the loss without it. cache: a folder for its vectors of the training pairs, which several runs can share; the
+    run's own by default."""
 
-    kind: Literal["transformer"] = "transformer"
-    vocabulary: Positive = 2048
-    context: Positive = 32
-    width: Positive
-    layers: Positive
-    heads: Positive
-    activation: Activation = "quick_gelu"
+    name: str
+    features: Weight = 0.0
+    similarities: Weight = 1.0
+    task: Weight = 1.0
+    cache: str | None = None
 
-
-class PretrainedText(Config):
-    """folder: in the Hugging Face layout (config.json, model.safetensors, tokenizer.json), or `package:path`. train,
-    lr: as for the image tower."""
-
-    kind: Literal["encoder"] = "encoder"
-    folder: str
-    pooling: Literal["mean", "first"] = "mean"
-    context: Positive = 32
-    train: Trainable = "head"
-    lr: float = 1.0
-
-
-ImageRecipe = Annotated[ViTConfig | ResNetConfig | PretrainedImage, Field(discriminator="kind")]
-TextRecipe = Annotated[ScratchText | PretrainedText, Field(discriminator="kind")]
-
-
-class ModelRecipe(Config):
-    embed_dim: Positive
-    image: ImageRecipe
-    text: TextRecipe
+    @model_validator(mode="after")
+    def _something_is_asked(self) -> TeacherRecipe:
+        if not self.features and not self.similarities:
+            raise ValueError("`features` and `similarities` are both 0: the teacher has nothing to say")
+        return self
 
 
 class TrainingRecipe(Config):
     """steps: optimizer steps. warmup: of them, with a linearly growing rate; a cosine to zero follows. lr, decay,
     betas, eps: of AdamW; only matrices decay. clip: largest gradient norm, 0 for none. scale: 1 / temperature at the
-    start; scale_lr: its rate, as a share of the run's. bank: hold each picture against the names of all training pairs,
-    not only the batch's (free while the text encoder is locked, and only possible then). ema:
+    start, 1 / 0.07 by default (a `model.start` brings its own); scale_lr: its rate, as a share of the run's.
+    layer_decay: each block of a tower learns by this factor slower than the one above it: of n stages (what embeds the
+    input, then the blocks), stage k = 0 … n - 1 has the rate lr * layer_decay^(n - k), and the head lr (ULMFiT, arXiv
+    1801.06146, section 3.2; ELECTRA, arXiv 2003.10555). bank: hold each picture against the names of all training
+    pairs, not only the batch's (free while the text encoder is locked, and only possible then). ema:
     averages the weights with this factor a step, and the average is the model; 0 for none. drop_patches: the share of
     each picture's patches that a step leaves out (a ViT only). sizes: pairs of pixels and share: the first steps see
     pictures of so many pixels a side, the steps that are left those of the tower's size. whole: the share of the steps,
-    the last ones, that leave no patches out. precision: `auto` is bf16 on a GPU that has it. every: steps between
-    validations. keep: which weights become the model; `best` is chosen on the pairs held out.
+    the last ones, that leave no patches out. precision: `auto` is bf16 on a GPU that has it. wise: shares of the
+    tuned weights, the rest of each being the start's, which are tried on the held-out pairs (and the retention set)
+    when all steps are done, say [0.0, 0.1, …, 1.0]; the best becomes the model, and its contract keeps the curve
+    (WiSE-FT, arXiv 2109.01903). every: steps between validations. keep: which weights become the
+    model; `best` is chosen on the pairs held out.
 
     snapshot_every, snapshot_minutes: steps and minutes between snapshots, 0 for neither; with both 0, each validation
     is followed by one. The end always is. snapshots: how many are kept. on_full_disk: whether a run whose snapshot
@@ -129,9 +110,12 @@ class TrainingRecipe(Config):
     whole: Share = 0.1
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     bank: bool = False
-    scale: Annotated[float, Field(ge=1, le=100)] = 1 / 0.07
+    scale: Annotated[float, Field(ge=1, le=100)] | None = None
     scale_lr: float = 1.0
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     every: Positive = 200
+    wise: tuple[Share, ...] = ()
+    teacher: TeacherRecipe | None = None
     keep: Literal["last", "best"] = "last"
     snapshot_every: Annotated[int, Field(ge=0)] = 0
     snapshot_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
@@ -148,6 +132,18 @@ class TrainingRecipe(Config):
         return self
 
 
+class RetentionRecipe(Config):
+    """What the model should not forget: pairs that no step trains on, whose loss and accuracy stand beside the task's
+    in every validation of the log. path: their folder or table. names: what each picture is held against; the names of
+    the pairs by default. templates: sentences that a name stands in. truth: what a picture should be named: by the
+    `start`, as it named it (the pairs' own texts then do not matter), or by the `pairs`."""
+
+    path: str
+    names: tuple[str, ...] = ()
+    templates: Annotated[tuple[str, ...], Field(min_length=1)] = ("{}",)
+    truth: Literal["start", "pairs"] = "start"
+
+
 class EvaluationRecipe(Config):
     """The prompt sets that are measured side by side."""
 
@@ -160,11 +156,41 @@ class Recipe(Config):
     seed: int = 0
     licence: str = "unknown"
     data: DataRecipe
-    pixels: PixelRecipe = PixelRecipe()
+    pixels: PixelRecipe | None = None
     augment: Augment = Augment()
     model: ModelRecipe
     training: TrainingRecipe
+    retention: RetentionRecipe | None = None
     evaluation: EvaluationRecipe = EvaluationRecipe()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_new_towers(cls, values: Any) -> Any:
+        """What a checkpoint to start from would bring is written out where there is none."""
+        model, training = (values.get("model"), values.get("training")) if isinstance(values, Mapping) else (None, None)
+        if not isinstance(model, Mapping) or "start" in model or not isinstance(training, Mapping):
+            return values
+        return {"pixels": {}, **values, "training": {"scale": SCALE, **training}}
+
+    @model_validator(mode="after")
+    def _held_out_pairs_are_watched(self) -> Recipe:
+        for key, wanted in (("retention", self.retention is not None), ("training.wise", bool(self.training.wise))):
+            if wanted and not self.data.validation:
+                raise ValueError(f"`{key}` stands beside the pairs held out: it needs data.validation above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _start_brings_its_own(self) -> Recipe:
+        if not isinstance(self.model, StartedModel):
+            if self.training.wise:
+                raise ValueError("`training.wise` goes back towards a start: it needs model.start")
+            if self.retention and self.retention.truth == "start":
+                raise ValueError("`retention.truth` is 'start': it needs model.start, or be 'pairs'")
+        else:
+            for key, given in (("pixels", self.pixels), ("training.scale", self.training.scale)):
+                if given is not None:
+                    raise ValueError(f"`{key}` is for new towers: model.start brings its own")
+        return self
 
 
 def read_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
@@ -222,20 +248,7 @@ MAY_CHANGE = frozenset(
         "training.on_full_disk",
         "training.spike",
         "training.on_spike",
+        "training.teacher.cache",
         "training.trackers",
     }
 )
-
-
-def differences(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
-    """By key, the two values where they differ; None where a recipe has no such key."""
-
-    def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-        out: dict[str, Any] = {}
-        for key, value in values.items():
-            out |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-        return out
-
-    left, right = flat(one.model_dump(mode="json")), flat(other.model_dump(mode="json"))
-    keys = sorted(left.keys() | right.keys())
-    return {key: (left.get(key), right.get(key)) for key in keys if left.get(key) != right.get(key)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,18 +14,25 @@ from sightword.data.augment import Augment
 from sightword.data.loader import Loader
 from sightword.data.pairs import Pair, PairList
 from sightword.towers.dual import DualEncoder
+from sightword.towers.lora import merge_lora
 from sightword.training.build import Built, build
 from sightword.training.fit import fit_projection
+from sightword.training.model_recipe import PretrainedImage
 from sightword.training.optimizer import Average, make_optimizer
 from sightword.training.randomness import random_state, set_random_state
-from sightword.training.recipe import PretrainedImage, Recipe
+from sightword.training.recipe import Recipe
+from sightword.training.start import Start, load_start
 from sightword.training.step import Stepper
+from sightword.training.teacher import make_teacher
 from sightword.training.views import Views
+
+TEACHER = "teacher"  # the folder of its vectors in a run's own
 
 
 @dataclass
 class Setup:
-    """All that steps change is in `state()`."""
+    """All that steps change is in `state()`. texts: every sentence that a sample may show. guide: the checkpoint of the
+    teacher. begun_as: the weights of the start, on the CPU, where the end is to be mixed with them."""
 
     built: Built
     loader: Loader
@@ -33,6 +41,20 @@ class Setup:
     stepper: Stepper
     average: Average | None
     device: torch.device
+    recipe: Recipe
+    texts: Sequence[str]
+    guide: Start | None
+    begun_as: Mapping[str, Tensor]
+
+    def teach(self, out: Path) -> None:
+        """From now on, each step asks the recipe's teacher, whose vectors are then in the run's folder `out`, or where
+        the recipe keeps them. They are made where they are not there yet."""
+        asked = self.recipe.training.teacher
+        if asked and self.guide:
+            cache = Path(asked.cache) if asked.cache else out / TEACHER
+            dim = self.built.contract.architecture.embed_dim
+            source = self.loader.source
+            self.stepper.teacher = make_teacher(asked, self.guide, source, self.texts, cache, dim, str(self.device))
 
     @property
     def model(self) -> DualEncoder:
@@ -44,6 +66,7 @@ class Setup:
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state if self.average else {},
             "random": random_state(self.device),
+            "origin": self.built.origin(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -56,17 +79,38 @@ class Setup:
         set_random_state(state["random"], self.device)
 
     def weights(self) -> dict[str, Tensor]:
-        """Those that are the model: the average where there is one."""
-        return self.model.state_dict() | (self.average.state if self.average else {})
+        """Those that are the model: the average where there is one, with adapters in the layers beside them."""
+        return merge_lora(self.model, self.model.state_dict() | (self.average.state if self.average else {}))
+
+    def finished(self, weights: Mapping[str, Tensor]) -> DualEncoder:
+        """A model of these weights, apart from that in training."""
+        model = DualEncoder(self.built.contract.architecture)
+        model.load_state_dict(weights)
+        return model
 
 
-def set_up(recipe: Recipe, pairs: PairList, device: torch.device, weights: Mapping[str, Tensor] | None = None) -> Setup:
-    """weights: to go on with; None begins with those of the recipe."""
+def set_up(
+    recipe: Recipe,
+    pairs: PairList,
+    device: torch.device,
+    weights: Mapping[str, Tensor] | None = None,
+    origin: Mapping[str, str] | None = None,
+) -> Setup:
+    """weights: to go on with; None begins with those of the recipe. origin: the `state()`'s, to be checked. Raises
+    RequestError where a checkpoint that the run began from is another now."""
     training = recipe.training
     texts = _texts(pairs.pairs, recipe.data.templates, recipe.data.first_text < 1)
     built = build(recipe, texts)
+    guide = load_start(training.teacher.name) if training.teacher else None
+    if guide:
+        built = built.saying(teacher=guide.provenance())
+    if origin is not None:
+        built.check_origin(origin)
+    begun_as: dict[str, Tensor] = {}
+    if training.wise:
+        begun_as = {name: weight.clone() for name, weight in merge_lora(built.model, built.model.state_dict()).items()}
     model = built.model.to(device)
-    if recipe.model.image.kind != "vit":
+    if built.contract.architecture.image.kind != "vit":
         # Convolutions are faster so.
         model.image.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if weights is not None:
@@ -93,7 +137,8 @@ def set_up(recipe: Recipe, pairs: PairList, device: torch.device, weights: Mappi
         still = replace(loader, augment=Augment(), templates=("{}",), first=1.0)
         fit_projection(model, still, recipe.model.image.fit, device, stepper.encode_text)
     average = Average(model, training.ema) if training.ema else None
-    return Setup(built, loader, Views(recipe.model, training), optimizer, stepper, average, device)
+    views = Views(built.contract.architecture.image, training)
+    return Setup(built, loader, views, optimizer, stepper, average, device, recipe, texts, guide, begun_as)
 
 
 def _texts(pairs: Sequence[Pair], templates: Sequence[str], all_texts: bool) -> list[str]:

@@ -16,6 +16,7 @@ from sightword.towers.dual import DualEncoder
 from sightword.training.bank import Bank, kept_features
 from sightword.training.optimizer import set_learning_rate
 from sightword.training.recipe import Recipe
+from sightword.training.teacher import Teacher
 
 
 class Stepper:
@@ -30,6 +31,7 @@ class Stepper:
         device: torch.device,
     ) -> None:
         self.model, self.contract, self.optimizer, self.device = model, contract, optimizer, device
+        self.teacher: Teacher | None = None
         self.clip = recipe.training.clip
         self.half = recipe.training.precision == "bf16" or (
             recipe.training.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -47,20 +49,26 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         figures = {"loss": 0.0, "scale": float(self.model.scale.detach()), "lr": rate, "gradient": 0.0}
         if len(batch):
-            figures["loss"] = float(self.backward(batch.to(self.device)))
+            batch = (self.teacher(batch) if self.teacher else batch).to(self.device)
+            figures |= {name: float(loss) for name, loss in self.backward(batch).items()}
             self.norm = nn.utils.get_total_norm(self._gradients())
             figures["gradient"] = float(self.norm)
         return figures
 
-    def backward(self, batch: Batch) -> Tensor:
-        """Leave the gradients of the batch in the parameters; gives its loss."""
+    def backward(self, batch: Batch) -> dict[str, Tensor]:
+        """Leave the gradients of the batch in the parameters; gives its loss, and with a teacher also that without."""
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
             image_BD = self.model.encode_image(self.contract.image.normalise(batch.images), batch.keep)
             text_BD = self.encode_text(batch.tokens)
         more, more_labels = (self.bank.vectors(), self.bank.labels) if self.bank else (None, None)
         loss = self.objective(image_BD, text_BD, self.model.scale, batch.labels, more, more_labels)
+        told = {"loss": loss.detach()}
+        if self.teacher:
+            told["task_loss"] = told["loss"]
+            loss = self.teacher.loss(loss, image_BD, text_BD, self.model.scale, batch)
+            told["loss"] = loss.detach()
         loss.backward()
-        return loss.detach()
+        return told
 
     def update(self, rate: float) -> None:
         """Take the step that the gradients say, clipped."""

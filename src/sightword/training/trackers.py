@@ -158,6 +158,8 @@ class Trackers:
         numbers = {f"{event}/{name}": value for name, value in values.items() if isinstance(value, int | float)}
         if "row" in values:
             numbers[f"{event}/{values['row'].get('metric', 'value')}"] = float(values["row"]["value"])
+            kept = values["row"].get("retention", {})
+            numbers |= {f"{event}/retention_{key}": float(kept[key]) for key in ("value", "loss") if key in kept}
         again = self._sitting.has_sent(event, step)
         for name, tracker in list(self._open.items()):
             if again and not tracker.forgets:

@@ -15,15 +15,14 @@ from torch import Tensor
 
 from sightword.data.pairs import Batch
 from sightword.errors import RequestError
-from sightword.towers.configs import ViTConfig
-from sightword.training.recipe import ModelRecipe, TrainingRecipe
+from sightword.towers.configs import ImageConfig, ViTConfig
+from sightword.training.recipe import TrainingRecipe
 
 
 class Views:
     """A batch as it was read to a batch as step number `step` sees it: a function of these two alone."""
 
-    def __init__(self, model: ModelRecipe, training: TrainingRecipe) -> None:
-        image = model.image
+    def __init__(self, image: ImageConfig, training: TrainingRecipe) -> None:
         self.patch = image.patch if isinstance(image, ViTConfig) else None
         if training.drop_patches and self.patch is None:
             raise RequestError(f"training.drop_patches needs an image tower of kind 'vit', not {image.kind!r}")

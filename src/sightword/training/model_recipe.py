@@ -1,0 +1,138 @@
+"""The `[model]` of a recipe: two new towers, or a checkpoint to train on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from sightword.config import Config, Positive, PositiveFloat
+from sightword.towers.backbone import BackboneConfig
+from sightword.towers.layers import Activation
+from sightword.towers.lora import LoraLayer
+from sightword.towers.resnet import ResNetConfig
+from sightword.towers.tower import Trainable
+from sightword.towers.vit import ViTConfig
+
+
+class PretrainedImage(BackboneConfig):
+    """weights: a file, or `package:path` in an installed package. train: `all`, `head`, or the number of the
+    backbone's last stages that train. lr: of the backbone, as a share of the run's. fit: begin with the projection that
+    ridge regression of this strength finds from the pictures' features to their texts' vectors; 0 begins at random."""
+
+    weights: str
+    fit: Annotated[float, Field(ge=0)] = 0.0
+    train: Trainable = "all"
+    lr: float = 1.0
+
+
+class ScratchText(Config):
+    """A causal text Transformer with a tokenizer trained on the training texts."""
+
+    kind: Literal["transformer"] = "transformer"
+    vocabulary: Positive = 2048
+    context: Positive = 32
+    width: Positive
+    layers: Positive
+    heads: Positive
+    activation: Activation = "quick_gelu"
+
+
+class PretrainedText(Config):
+    """folder: in the Hugging Face layout (config.json, model.safetensors, tokenizer.json), or `package:path`. train,
+    lr: as for the image tower."""
+
+    kind: Literal["encoder"] = "encoder"
+    folder: str
+    pooling: Literal["mean", "first"] = "mean"
+    context: Positive = 32
+    train: Trainable = "head"
+    lr: float = 1.0
+
+
+ImageRecipe = Annotated[ViTConfig | ResNetConfig | PretrainedImage, Field(discriminator="kind")]
+TextRecipe = Annotated[ScratchText | PretrainedText, Field(discriminator="kind")]
+
+
+class NewModel(Config):
+    """Two towers, each from nothing or around a pretrained backbone."""
+
+    embed_dim: Positive
+    image: ImageRecipe
+    text: TextRecipe
+
+
+class TunedTower(Config):
+    """train: `all` of the tower, only its `head` (the last norm, the pooling, the projection), the head and the last so
+    many blocks (a number; of a ResNet, its stages), or `none`. lr: of the tower, as a share of the run's."""
+
+    train: Literal["all", "head", "none"] | Annotated[int, Field(ge=0)] = "all"
+    lr: Annotated[float, Field(ge=0)] = 1.0
+
+
+class LoraRecipe(Config):
+    """Low-rank adapters (arXiv 2106.09685) beside the layers of both towers, or of one; what they learned is added to
+    the weights of the finished model. rank: of each; alpha: their sum is scaled by alpha / rank, by 1 by default.
+    layers: `qkv` and `out` of attention, `fc1` and `fc2` of the MLPs. (A ResNet has them in its attention pool.) The
+    tower's own weights stay as they are; `train = "head"` lets its head learn beside them."""
+
+    rank: Positive
+    alpha: PositiveFloat | None = None
+    layers: Annotated[tuple[LoraLayer, ...], Field(min_length=1)] = ("qkv", "out")
+    towers: Annotated[tuple[Literal["image", "text"], ...], Field(min_length=1)] = ("image", "text")
+
+
+class StartedModel(Config):
+    """start: a checkpoint to train on from, anything that `sightword.load` reads: a folder of any family, OpenAI's
+    archive, a name of the Hub (`org/name`, `org/name@revision`). Architecture, tokenizer, the treatment of pictures and
+    the temperature are the checkpoint's. image, text: what of each tower trains; all by default, beside LoRA none."""
+
+    start: str
+    image: TunedTower = TunedTower()
+    text: TunedTower = TunedTower()
+    lora: LoraRecipe | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lora_leaves_the_rest_alone(cls, values: Any) -> Any:
+        lora = values.get("lora") if isinstance(values, Mapping) else None
+        if isinstance(lora, Mapping):
+            adapted = lora.get("towers", LoraRecipe.model_fields["towers"].default)
+            for tower in {"image", "text"}.intersection(adapted):
+                values = {**values, tower: {"train": "none", **values.get(tower, {})}}
+        return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _builds_nothing(cls, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            built = ["embed_dim"] * ("embed_dim" in values)
+            for tower in ("image", "text"):
+                given = values.get(tower)
+                built += [f"{tower}.{key}" for key in given if key == "kind"] if isinstance(given, Mapping) else []
+            if built:
+                raise ValueError(
+                    f"the towers come from model.start = {values['start']!r}: leave out what builds others "
+                    f"({', '.join(f'model.{key}' for key in built)}, and what belongs to it)"
+                )
+        return values
+
+    @model_validator(mode="after")
+    def _something_trains(self) -> StartedModel:
+        for name, tower in (("image", self.image), ("text", self.text)):
+            if self.lora and name in self.lora.towers and tower.train not in ("none", "head"):
+                raise ValueError(f"beside model.lora, model.{name}.train is 'none' or 'head', not {tower.train!r}")
+        if self.lora is None and self.image.train == self.text.train == "none":
+            raise ValueError("image.train and text.train are both 'none': nothing is left to train")
+        return self
+
+
+def _kind(values: Any) -> str:
+    started = "start" in values if isinstance(values, Mapping) else isinstance(values, StartedModel)
+    return StartedModel.__name__ if started else NewModel.__name__
+
+
+ModelRecipe: TypeAlias = Annotated[
+    Annotated[NewModel, Tag("NewModel")] | Annotated[StartedModel, Tag("StartedModel")], Discriminator(_kind)
+]

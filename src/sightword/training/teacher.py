@@ -1,0 +1,178 @@
+"""A teacher's vectors of all training pairs, made once and kept on disk.
+
+What is kept is the teacher's view of the plain picture, prepared as its own contract says, and of every sentence that a
+sample may show. The student may see a crop with other colours of it. To show the teacher the same crop would teach more
+exactly (arXiv 2106.05237), and costs a pass of the teacher for each step; to keep it for many crops (arXiv 2311.17049)
+costs disk space for each. So the milder the crops, the better what is kept fits: `augment.crop` from 0.6 or so.
+
+A folder of vectors is named after the teacher's fingerprint and the keys of the pairs and sentences. Its parts appear
+whole: one that is there is not made again, so an interrupted run goes on where it was. They are read as mapped files.
+
+Shapes: N pictures or texts, E joint space of the teacher, D of the student.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sightword.data.pairs import Batch, Source
+from sightword.embedding.embedder import Embedder
+from sightword.errors import ImageError, SightwordError
+from sightword.files import make_folder, whole_file
+from sightword.objectives import Features, Similarities
+from sightword.training.recipe import TeacherRecipe
+from sightword.training.start import Start
+
+_PART = 4096  # rows of a file
+
+Vectors16 = NDArray[np.float16]
+
+
+class Kept:
+    """The rows of some files, float16 [N, E] each. A row of zeros is of a picture that could not be read."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.parts: list[Vectors16] = [np.load(file, mmap_mode="r") for file in files]
+
+    def rows(self, places: Sequence[int]) -> Tensor:
+        """float32, of unit length again."""
+        dim = self.parts[0].shape[1]
+        rows = [self.parts[place // _PART][place % _PART] for place in places]
+        return F.normalize(torch.from_numpy(np.array(rows, np.float32).reshape(-1, dim)), dim=-1)
+
+    def gram(self) -> NDArray[np.float64]:
+        """The sum over all rows of each with itself, [E, E]."""
+        dim = self.parts[0].shape[1]
+        total = np.zeros((dim, dim))
+        for part in self.parts:
+            rows = part.astype(np.float64)
+            total += rows.T @ rows
+        return total
+
+
+class Teacher:
+    """Says of each sample what the teacher makes of it, and adds that to the loss of a step."""
+
+    def __init__(
+        self,
+        recipe: TeacherRecipe,
+        images: Kept,
+        texts: Kept,
+        places: Mapping[str, int],
+        scale: float,
+        map_ED: Tensor | None,
+        group: dist.ProcessGroup | None = None,
+    ) -> None:
+        """places: of each sentence in `texts`. map_ED: to the student's space, where that has other dimensions."""
+        self.recipe, self.images, self.texts, self.places, self.scale = recipe, images, texts, places, scale
+        self.map_ED = map_ED
+        self.features, self.similarities = Features(group), Similarities(group)
+
+    def __call__(self, batch: Batch) -> Batch:
+        """The batch, with the teacher's vectors."""
+        their_image_BE = self.images.rows(batch.places)
+        for key, vector_E in zip(batch.keys, their_image_BE, strict=True):
+            if not vector_E.any():
+                raise SightwordError(
+                    f"{key}: could not be read when the teacher's vectors were made, and can be now: remove the folder "
+                    "of its vectors (training.teacher.cache, or `teacher` in the run's own)"
+                )
+        return replace(batch, theirs=(their_image_BE, self.texts.rows([self.places[text] for text in batch.texts])))
+
+    def loss(self, own: Tensor, image_BD: Tensor, text_BD: Tensor, scale: Tensor, batch: Batch) -> Tensor:
+        """own: the loss of the step without a teacher; the sum of all, each with its weight."""
+        assert batch.theirs is not None
+        their_image_BE, their_text_BE = batch.theirs
+        total = self.recipe.task * own
+        if self.recipe.features:
+            theirs = (self._mapped(their_image_BE), self._mapped(their_text_BE))
+            total = total + self.recipe.features * self.features(image_BD, text_BD, *theirs)
+        if self.recipe.similarities:
+            asked = self.similarities(image_BD, text_BD, scale, their_image_BE, their_text_BE, self.scale)
+            total = total + self.recipe.similarities * asked
+        return total
+
+    def _mapped(self, vectors_BE: Tensor) -> Tensor:
+        return (
+            vectors_BE if self.map_ED is None else F.normalize(vectors_BE @ self.map_ED.to(vectors_BE.device), dim=-1)
+        )
+
+
+def make_teacher(
+    recipe: TeacherRecipe,
+    start: Start,
+    source: Source,
+    texts: Sequence[str],
+    folder: Path,
+    dim: int,
+    device: str,
+    group: dist.ProcessGroup | None = None,
+) -> Teacher:
+    """The teacher whose checkpoint is `start`. Its vectors of all pairs of `source` and of all `texts` are in `folder`,
+    and made where they are not there yet. dim: D. Raises SightwordError where the disk is full."""
+    embedder = Embedder(start.model, start.contract, start.tokenizer, device=device)
+    digest = hashlib.sha256(start.fingerprint.encode())
+    for word in (*(source[index].key for index in range(len(source))), "", *texts):
+        digest.update(word.encode("utf-8", "surrogatepass") + b"\0")
+    folder = folder / digest.hexdigest()[:16]
+    make_folder(folder)
+    images = Kept(_parts(folder, "images", len(source), partial(_see, embedder, source)))
+    sentences = Kept(_parts(folder, "texts", len(texts), partial(_read, embedder, texts)))
+    map_ED = None
+    if recipe.features and dim != embedder.dim:
+        map_ED = torch.from_numpy(_kept_map(folder / f"map-{dim}.npy", images, sentences, dim))
+    places = {text: place for place, text in enumerate(texts)}
+    return Teacher(recipe, images, sentences, places, embedder.scale, map_ED, group)
+
+
+def _parts(folder: Path, name: str, count: int, make: Callable[[range], Vectors16]) -> list[Path]:
+    files = []
+    for number, first in enumerate(range(0, count, _PART)):
+        file = folder / f"{name}-{number:05}.npy"
+        if not file.exists():
+            _write(file, make(range(first, min(first + _PART, count))))
+        files.append(file)
+    return files
+
+
+def _write(file: Path, array: NDArray[Any]) -> None:
+    with whole_file(file) as temporary, temporary.open("wb") as out:
+        np.save(out, array)
+
+
+def _see(embedder: Embedder, source: Source, places: range) -> Vectors16:
+    unread: dict[int, ImageError] = {}
+    vectors = embedder.embed_images((source[place].image for place in places), skipped=unread)
+    rows = np.zeros((len(places), embedder.dim), np.float16)
+    rows[[row for row in range(len(places)) if row not in unread]] = vectors
+    return rows
+
+
+def _read(embedder: Embedder, texts: Sequence[str], places: range) -> Vectors16:
+    return embedder.embed_texts([texts[place] for place in places], truncate=True).astype(np.float16)
+
+
+def _kept_map(file: Path, images: Kept, texts: Kept, dim: int) -> NDArray[np.float32]:
+    """From E to D dimensions so that cosines stay what they are: with zeros behind where there are more (exact), on the
+    principal axes of all the teacher's vectors where there are fewer (the nearest that a linear map comes). CLIP-KD
+    learns a map instead; this one needs no training, and is the same for images and texts. Kept, as the signs of axes
+    are a matter of the machine."""
+    if not file.exists():
+        gram_EE = images.gram() + texts.gram()
+        axes_EE = np.linalg.eigh(gram_EE).eigenvectors[:, ::-1]
+        few = len(gram_EE) > dim
+        _write(file, (axes_EE[:, :dim] if few else np.eye(len(gram_EE), dim)).astype(np.float32))
+    mapped: NDArray[np.float32] = np.load(file)
+    return mapped
