@@ -4,8 +4,8 @@
 
 A model so small that the time goes into the way to it; pictures are drawn as they are asked for, every text is another.
 Texts go through `embed_texts`, a tenth a call; pictures through `iter_images`, whose
-vectors are dropped. Prints the resident memory of the process at every tenth. The mean of the last three is compared with
-that of the second to the fourth, since single values move by some percent either way; more than 5 % growth fails.
+vectors are dropped. Prints the resident memory of the process at every tenth. The mean of the last three is compared
+with that of the second to the fourth, since single values move by some percent; more than 5 % growth fails.
 """
 
 from __future__ import annotations

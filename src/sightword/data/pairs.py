@@ -114,6 +114,21 @@ class Batch:
             theirs=None if self.theirs is None else (self.theirs[0].to(device), self.theirs[1].to(device)),
         )
 
+    def rows(self, rows: slice) -> Batch:
+        """These rows alone."""
+        return replace(
+            self,
+            images=self.images[rows],
+            tokens=Tokens(self.tokens.ids[rows], self.tokens.lengths[rows]),
+            labels=self.labels[rows],
+            keys=self.keys[rows],
+            draws=self.draws[rows],
+            keep=None if self.keep is None else self.keep[rows],
+            texts=self.texts[rows],
+            places=self.places[rows],
+            theirs=None if self.theirs is None else (self.theirs[0][rows], self.theirs[1][rows]),
+        )
+
     def __len__(self) -> int:
         return self.images.shape[0]
 

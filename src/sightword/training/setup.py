@@ -15,11 +15,14 @@ from sightword.data.loader import Loader
 from sightword.data.pairs import Pair, PairList
 from sightword.towers.dual import DualEncoder
 from sightword.towers.lora import merge_lora
+from sightword.training.allocator import give_memory_back
+from sightword.training.budget import Budget, probe_batch, saves_memory, step_budget
 from sightword.training.build import Built, build
 from sightword.training.fit import fit_projection
 from sightword.training.model_recipe import PretrainedImage
 from sightword.training.optimizer import Average, make_optimizer
 from sightword.training.randomness import random_state, set_random_state
+from sightword.training.ranks import ALONE, World
 from sightword.training.recipe import Recipe
 from sightword.training.start import Start, load_start
 from sightword.training.step import Stepper
@@ -41,6 +44,7 @@ class Setup:
     stepper: Stepper
     average: Average | None
     device: torch.device
+    budget: Budget
     recipe: Recipe
     texts: Sequence[str]
     guide: Start | None
@@ -54,7 +58,9 @@ class Setup:
             cache = Path(asked.cache) if asked.cache else out / TEACHER
             dim = self.built.contract.architecture.embed_dim
             source = self.loader.source
-            self.stepper.teacher = make_teacher(asked, self.guide, source, self.texts, cache, dim, str(self.device))
+            self.stepper.teacher = make_teacher(
+                asked, self.guide, source, self.texts, cache, dim, str(self.device), self.stepper.world.group
+            )
 
     @property
     def model(self) -> DualEncoder:
@@ -95,10 +101,14 @@ def set_up(
     device: torch.device,
     weights: Mapping[str, Tensor] | None = None,
     origin: Mapping[str, str] | None = None,
+    world: World = ALONE,
 ) -> Setup:
     """weights: to go on with; None begins with those of the recipe. origin: the `state()`'s, to be checked. Raises
-    RequestError where a checkpoint that the run began from is another now."""
+    RequestError where a checkpoint that the run began from is another now, and where a step would not fit into memory.
+    """
     training = recipe.training
+    if device.type == "cpu" and saves_memory(training):
+        give_memory_back()
     texts = _texts(pairs.pairs, recipe.data.templates, recipe.data.first_text < 1)
     built = build(recipe, texts)
     guide = load_start(training.teacher.name) if training.teacher else None
@@ -125,20 +135,25 @@ def set_up(
         templates=recipe.data.templates,
         first=recipe.data.first_text,
         workers=recipe.data.workers,
+        rank=world.rank,
+        ranks=world.size,
     )
     optimizer = make_optimizer(model, recipe)
-    stepper = Stepper(model, built.contract, optimizer, recipe, device)
-    if stepper.kept:
-        stepper.kept.learn(texts, built.tokenizer, device)
+    stepper = Stepper(model, built.contract, optimizer, recipe, device, world)
+    if stepper.encoders.kept:
+        stepper.encoders.kept.learn(texts, built.tokenizer, device)
     if training.bank:
         stepper.hold_against(sorted({pair.name for pair in pairs.pairs}), built.tokenizer)
     if weights is None and isinstance(recipe.model.image, PretrainedImage) and recipe.model.image.fit:
         # One look at every picture as it is, without augmentation.
-        still = replace(loader, augment=Augment(), templates=("{}",), first=1.0)
-        fit_projection(model, still, recipe.model.image.fit, device, stepper.encode_text)
+        still = replace(loader, augment=Augment(), templates=("{}",), first=1.0, rank=0, ranks=1)
+        fit_projection(model, still, recipe.model.image.fit, device, stepper.encoders.encode_text)
     average = Average(model, training.ema) if training.ema else None
+    probe = probe_batch(built.contract.image, built.tokenizer, texts, device)
+    budget = step_budget(stepper, probe, training, loader.ahead if loader.workers else 0)
+    budget.check(training)
     views = Views(built.contract.architecture.image, training)
-    return Setup(built, loader, views, optimizer, stepper, average, device, recipe, texts, guide, begun_as)
+    return Setup(built, loader, views, optimizer, stepper, average, device, budget, recipe, texts, guide, begun_as)
 
 
 def _texts(pairs: Sequence[Pair], templates: Sequence[str], all_texts: bool) -> list[str]:
