@@ -13,7 +13,7 @@ import torch
 
 from sightword.data.augment import Augment, Picture
 from sightword.data.images import ImageSpec, open_image
-from sightword.data.order import order, sample_rng
+from sightword.data.order import order, sample_rng, share_of
 from sightword.data.pairs import Batch, Pair, Skipped, Source, label_id
 from sightword.data.tokenizer import Tokenizer
 from sightword.errors import ImageError
@@ -35,7 +35,7 @@ class Sample:
 class Loader:
     """templates: sentences with `{}` for the text, one of them drawn for each sample. first: how often the first text
     of a pair is taken; the others share the rest. workers: threads that read ahead; with none, a batch is read when it
-    is asked for, by whoever asks."""
+    is asked for, by whoever asks. batch_size: of all ranks together; a batch holds the rows of this rank alone."""
 
     source: Source
     tokenizer: Tokenizer
@@ -47,6 +47,8 @@ class Loader:
     first: float = 1.0
     workers: int = 2
     ahead: int = 4
+    rank: int = 0
+    ranks: int = 1
     _orders: dict[int, np.ndarray] = field(default_factory=dict)
 
     def batches(self, start: int = 0) -> Generator[Batch, None, None]:
@@ -68,7 +70,9 @@ class Loader:
                 pool.shutdown(cancel_futures=True)
 
     def _positions(self, number: int) -> range:
-        return range(number * self.batch_size, (number + 1) * self.batch_size)
+        return range(number * self.batch_size, (number + 1) * self.batch_size)[
+            share_of(self.batch_size, self.rank, self.ranks)
+        ]
 
     def sample(self, position: int) -> Sample | Skipped:
         """The sample at `position` of the run: a pure function of it, the seed and the source."""

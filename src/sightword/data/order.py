@@ -22,6 +22,11 @@ def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     return _generator(_SAMPLE, seed, epoch, index)
 
 
+def share_of(count: int, rank: int, ranks: int) -> slice:
+    """Which of `count` rows are those of a rank: one after the other, in shares that differ by one at most."""
+    return slice(count * rank // ranks, count * (rank + 1) // ranks)
+
+
 def _generator(stream: int, seed: int, epoch: int, index: int) -> np.random.Generator:
     # Philox takes its key directly (no hashing pass over it), so making one costs microseconds; the counter keeps
     # the streams apart.

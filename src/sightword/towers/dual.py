@@ -40,11 +40,11 @@ class DualEncoder(nn.Module):
     def encode_image(self, images_B3HW: Tensor, keep_BK: Tensor | None = None) -> Tensor:
         """Normalised pictures to unit vectors [B, D], in float32. keep_BK: see ViT; other towers look at the whole."""
         x_BD = self.image(images_B3HW) if keep_BK is None else self.image(images_B3HW, keep_BK)
-        return F.normalize(x_BD.float(), dim=-1)
+        return unit(x_BD)
 
     def encode_text(self, tokens: Tokens) -> Tensor:
         """Tokens to unit vectors [B, D], in float32."""
-        return F.normalize(self.text(tokens).float(), dim=-1)
+        return unit(self.text(tokens))
 
     @property
     def scale(self) -> Tensor:
@@ -57,6 +57,11 @@ class DualEncoder(nn.Module):
         That of a sigmoid model is free, as published: it may end above 100."""
         if self.logit_bias is None:
             self.log_scale.clamp_(0, math.log(MAX_SCALE))
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Of length 1 along the last dimension, in float32 at least."""
+    return F.normalize(vectors if vectors.dtype == torch.float64 else vectors.float(), dim=-1)
 
 
 def _image_tower(config: ViTConfig | ResNetConfig | BackboneConfig, embed_dim: int) -> Tower:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from sightword.data.pairs import Tokens, label_id
 from sightword.data.tokenizer import Tokenizer
 from sightword.towers.backbone import TextEncoder
-from sightword.towers.dual import DualEncoder
+from sightword.towers.dual import DualEncoder, unit
 
 _LIMIT = 20_000  # texts to remember
 _BATCH = 256
@@ -41,6 +40,8 @@ class KeptFeatures:
     def __call__(self, tokens: Tokens) -> Tensor:
         rows = _rows(tokens)
         new = self._features(tokens, rows)
+        if not rows:
+            return self.tower.projection.weight.new_zeros(0, self.tower.projection.in_features)
         return torch.stack([self.known[row] if row in self.known else new[row] for row in rows])
 
     def _features(self, tokens: Tokens, rows: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], Tensor]:
@@ -73,11 +74,12 @@ class Bank:
 
     def __init__(self, kept: KeptFeatures, tokenizer: Tokenizer, names: Sequence[str], device: torch.device) -> None:
         self.tower = kept.tower
-        parts = [names[at : at + _BATCH] for at in range(0, len(names), _BATCH)]
+        parts = [names[at : at + _BATCH] for at in range(0, max(1, len(names)), _BATCH)]
         self.features_KW = torch.cat([kept(tokenizer(part, truncate=True).to(device)) for part in parts])
         # A name is positive for the pictures that have it as their label, and for those that have it as their caption.
-        self.labels = torch.tensor([(label_id(name), label_id(name)) for name in names], device=device)
+        ids = [(label_id(name), label_id(name)) for name in names]
+        self.labels = torch.tensor(ids, dtype=torch.int64, device=device).reshape(-1, 2)
 
     def vectors(self) -> Tensor:
         """Unit vectors [K, D]."""
-        return F.normalize(self.tower.project(self.features_KW).float(), dim=-1)
+        return unit(self.tower.project(self.features_KW))

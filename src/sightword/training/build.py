@@ -60,12 +60,19 @@ def build(recipe: Recipe, texts: Iterable[str]) -> Built:
     else:
         image_config = image
     try:
-        architecture = DualEncoderConfig(embed_dim=recipe.model.embed_dim, image=image_config, text=text_config)
+        architecture = DualEncoderConfig(
+            embed_dim=recipe.model.embed_dim,
+            image=image_config,
+            text=text_config,
+            bias=recipe.training.loss == "sigmoid",
+        )
         model = DualEncoder(architecture)
     except ValueError as failure:
         raise RequestError(f"the recipe's model cannot be built: {failure}") from None
     with torch.no_grad():
         model.log_scale.fill_(math.log(recipe.training.scale))
+        if model.logit_bias is not None:
+            model.logit_bias.fill_(recipe.training.bias)
 
     if isinstance(image, PretrainedImage):
         assert isinstance(model.image, ImageBackbone)

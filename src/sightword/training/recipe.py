@@ -96,10 +96,17 @@ class ModelRecipe(Config):
 
 
 class TrainingRecipe(Config):
-    """steps: optimizer steps. warmup: of them, with a linearly growing rate; a cosine to zero follows. lr, decay,
-    betas, eps: of AdamW; only matrices decay. clip: largest gradient norm, 0 for none. scale: 1 / temperature at the
-    start; scale_lr: its rate, as a share of the run's. bank: hold each picture against the names of all training pairs,
-    not only the batch's (free while the text encoder is locked, and only possible then). ema:
+    """steps: optimizer steps. batch_size: pairs a step, of all ranks together. micro_batch: the most pairs that a rank
+    differentiates at once: a larger share goes through the towers twice, in pieces of this size at most, with the
+    gradients of the whole batch and the memory of a piece; 0 for no limit. checkpoint_blocks: keep only the input of
+    each block, and compute the rest again for the gradients: less memory, about a third more time. sharding: how the
+    weights lie on several ranks: whole on each (`none`), or split between them (`full`). warmup: of the steps, with a
+    linearly growing rate; a cosine to zero follows. lr, decay, betas, eps: of AdamW; only matrices decay. clip: largest
+    gradient norm, 0 for none. loss: `infonce` is CLIP's softmax over the batch, `sigmoid` is SigLIP's yes or no of each
+    pair. smoothing: of InfoNCE, the part of each target that is spread over all texts. scale: 1 / temperature at the
+    start, 1/0.07 for InfoNCE and 10 for sigmoid if not given; scale_lr: its rate, as a share of the run's. bias: of the
+    logits at the start, with sigmoid. bank: hold each picture against the names of all training pairs, not only the
+    batch's (free while the text encoder is locked, and only possible then). ema:
     averages the weights with this factor a step, and the average is the model; 0 for none. drop_patches: the share of
     each picture's patches that a step leaves out (a ViT only). sizes: pairs of pixels and share: the first steps see
     pictures of so many pixels a side, the steps that are left those of the tower's size. whole: the share of the steps,
@@ -117,6 +124,9 @@ class TrainingRecipe(Config):
 
     steps: Positive
     batch_size: Positive
+    micro_batch: Annotated[int, Field(ge=0)] = 0
+    checkpoint_blocks: bool = False
+    sharding: Literal["none", "full"] = "none"
     lr: Annotated[float, Field(gt=0)]
     warmup: Annotated[int, Field(ge=0)] = 0
     decay: Annotated[float, Field(ge=0)] = 0.2
@@ -128,9 +138,12 @@ class TrainingRecipe(Config):
     sizes: tuple[tuple[Positive, Share], ...] = ()
     whole: Share = 0.1
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    loss: Literal["infonce", "sigmoid"] = "infonce"
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     bank: bool = False
     scale: Annotated[float, Field(ge=1, le=100)] = 1 / 0.07
     scale_lr: float = 1.0
+    bias: float = -10.0
     every: Positive = 200
     keep: Literal["last", "best"] = "last"
     snapshot_every: Annotated[int, Field(ge=0)] = 0
@@ -145,6 +158,20 @@ class TrainingRecipe(Config):
     def _shares(self) -> TrainingRecipe:
         if sum(share for _, share in self.sizes) > 1:
             raise ValueError("the shares of `sizes` are more than 1 together")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _scale_of_the_loss(cls, values: Any) -> Any:
+        """Each loss begins with the scale that was published for it."""
+        if isinstance(values, dict) and values.get("loss") == "sigmoid":
+            return {"scale": 10.0, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _smoothing_is_of_infonce(self) -> TrainingRecipe:
+        if self.smoothing and self.loss != "infonce":
+            raise ValueError("`smoothing` is for loss = 'infonce' only")
         return self
 
 

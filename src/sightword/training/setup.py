@@ -84,14 +84,14 @@ def set_up(recipe: Recipe, pairs: PairList, device: torch.device, weights: Mappi
     )
     optimizer = make_optimizer(model, recipe)
     stepper = Stepper(model, built.contract, optimizer, recipe, device)
-    if stepper.kept:
-        stepper.kept.learn(texts, built.tokenizer, device)
+    if stepper.encoders.kept:
+        stepper.encoders.kept.learn(texts, built.tokenizer, device)
     if training.bank:
         stepper.hold_against(sorted({pair.name for pair in pairs.pairs}), built.tokenizer)
     if weights is None and isinstance(recipe.model.image, PretrainedImage) and recipe.model.image.fit:
         # One look at every picture as it is, without augmentation.
         still = replace(loader, augment=Augment(), templates=("{}",), first=1.0)
-        fit_projection(model, still, recipe.model.image.fit, device, stepper.encode_text)
+        fit_projection(model, still, recipe.model.image.fit, device, stepper.encoders.encode_text)
     average = Average(model, training.ema) if training.ema else None
     return Setup(built, loader, Views(recipe.model, training), optimizer, stepper, average, device)
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from sightword.checkpoints.contract import Contract
-from sightword.data.pairs import Batch, Tokens
+from sightword.data.pairs import Batch
 from sightword.data.tokenizer import Tokenizer
 from sightword.errors import RequestError
-from sightword.objectives import InfoNCE
+from sightword.objectives import InfoNCE, Sigmoid
 from sightword.towers.dual import DualEncoder
-from sightword.training.bank import Bank, kept_features
+from sightword.training.bank import Bank
+from sightword.training.big_batch import backward_in_pieces, refuse_batch_statistics, split
+from sightword.training.encoders import Encoders, Terms
 from sightword.training.optimizer import set_learning_rate
-from sightword.training.recipe import Recipe
+from sightword.training.ranks import ALONE, World
+from sightword.training.recipe import Recipe, TrainingRecipe
 
 
 class Stepper:
@@ -28,39 +31,37 @@ class Stepper:
         optimizer: torch.optim.Optimizer,
         recipe: Recipe,
         device: torch.device,
+        world: World = ALONE,
     ) -> None:
-        self.model, self.contract, self.optimizer, self.device = model, contract, optimizer, device
-        self.clip = recipe.training.clip
-        self.half = recipe.training.precision == "bf16" or (
-            recipe.training.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+        training = recipe.training
+        self.model, self.optimizer, self.device, self.world = model, optimizer, device, world
+        self.clip = training.clip
+        self.half = training.precision == "bf16" or (
+            training.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
         )
-        self.objective = InfoNCE()
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.kept = kept_features(model)
-        self.bank: Bank | None = None
+        self.rows = 0  # of the last batch, on all ranks
         self.norm = torch.zeros(())  # of the gradients, before they are clipped
         model.train()
+        self.pieces = pieces(training, world)
+        if self.pieces > 1:
+            refuse_batch_statistics(model)
+        self.encoders = Encoders(model, contract.image, self.half)
+        self.objective = make_objective(training, world)
+        self._shared: nn.Module | None = None
 
     def gradients(self, batch: Batch, rate: float) -> dict[str, float]:
-        """Leave the gradients of the batch in the parameters, as they are (not clipped), and give the figures of the
-        step: loss, scale, lr and the norm of the gradient. An empty batch (nothing in it could be read) leaves none."""
+        """Leave the gradients of the batch (of all ranks) in the parameters, as they are (not clipped), and give the
+        figures of the step: loss, scale, lr and the norm of the gradient. An empty batch (nothing in it could be read
+        by any rank) leaves none."""
         self.optimizer.zero_grad(set_to_none=True)
         figures = {"loss": 0.0, "scale": float(self.model.scale.detach()), "lr": rate, "gradient": 0.0}
-        if len(batch):
+        (self.rows,) = self.world.total(len(batch))
+        if self.rows:
             figures["loss"] = float(self.backward(batch.to(self.device)))
             self.norm = nn.utils.get_total_norm(self._gradients())
             figures["gradient"] = float(self.norm)
         return figures
-
-    def backward(self, batch: Batch) -> Tensor:
-        """Leave the gradients of the batch in the parameters; gives its loss."""
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
-            image_BD = self.model.encode_image(self.contract.image.normalise(batch.images), batch.keep)
-            text_BD = self.encode_text(batch.tokens)
-        more, more_labels = (self.bank.vectors(), self.bank.labels) if self.bank else (None, None)
-        loss = self.objective(image_BD, text_BD, self.model.scale, batch.labels, more, more_labels)
-        loss.backward()
-        return loss.detach()
 
     def update(self, rate: float) -> None:
         """Take the step that the gradients say, clipped."""
@@ -72,14 +73,48 @@ class Stepper:
     def _gradients(self) -> list[Tensor]:
         return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
 
-    def hold_against(self, names: Sequence[str], tokenizer: Tokenizer) -> None:
-        """From now on, each picture is held against all of these names."""
-        if self.kept is None:
-            raise RequestError("training.bank needs a locked text encoder: model.text.train = 'head'")
-        self.bank = Bank(self.kept, tokenizer, names, self.device)
+    def backward(self, batch: Batch) -> Tensor:
+        """Leave the gradients of the batch of all ranks in the parameters; gives its loss."""
+        if self._shared is None:
+            self._shared = self.world.share(self.encoders)
 
-    def encode_text(self, tokens: Tokens) -> Tensor:
-        """Tokens to unit vectors [B, D], with what a locked encoder gave before."""
-        if self.kept is None:
-            return self.model.encode_text(tokens)
-        return nn.functional.normalize(self.kept.tower.project(self.kept(tokens)).float(), dim=-1)
+        def loss_of(terms: Terms) -> Tensor:
+            return self.objective(terms, batch.labels, self.encoders.bank.labels if self.encoders.bank else None)
+
+        if self.pieces > 1:
+            parts = split(batch, self.pieces)
+            return backward_in_pieces(self.encoders, self._shared, parts, loss_of, self.world.unshared(self._shared))
+        loss = loss_of(self._shared(batch))
+        loss.backward()
+        return loss.detach()
+
+    def hold_against(self, names: Sequence[str], tokenizer: Tokenizer) -> None:
+        """From now on, each picture is held against all of these names. Each rank encodes a share of them."""
+        if self.encoders.kept is None:
+            raise RequestError("training.bank needs a locked text encoder: model.text.train = 'head'")
+        share = self.world.part(len(names))
+        self.encoders.bank = Bank(self.encoders.kept, tokenizer, names[share], self.device)
+
+
+def pieces(training: TrainingRecipe, world: World) -> int:
+    """Into how many pieces every rank cuts its share of a batch: as many as the largest share needs."""
+    largest = -(-training.batch_size // world.size)
+    return -(-largest // training.micro_batch) if training.micro_batch else 1
+
+
+def make_objective(training: TrainingRecipe, world: World) -> Callable[[Terms, Tensor, Tensor | None], Tensor]:
+    """The loss of a recipe: of terms, labels of the pairs and labels of the further texts."""
+    if training.loss == "sigmoid":
+        sigmoid = Sigmoid(group=world.group)
+
+        def of_sigmoid(terms: Terms, labels: Tensor, more_labels: Tensor | None) -> Tensor:
+            assert terms.bias is not None
+            return sigmoid(terms.image, terms.text, terms.scale, terms.bias, labels, terms.more, more_labels)
+
+        return of_sigmoid
+    infonce = InfoNCE(training.smoothing, group=world.group)
+
+    def of_infonce(terms: Terms, labels: Tensor, more_labels: Tensor | None) -> Tensor:
+        return infonce(terms.image, terms.text, terms.scale, labels, terms.more, more_labels)
+
+    return of_infonce
