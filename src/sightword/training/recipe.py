@@ -250,6 +250,10 @@ MAY_CHANGE = frozenset(
         "training.spike",
         "training.on_spike",
         "training.trackers",
+        # The same gradients, up to the order in which they are summed.
+        "training.micro_batch",
+        "training.checkpoint_blocks",
+        "training.sharding",
     }
 )
 

@@ -13,6 +13,7 @@ from sightword.data.tokenizer import Tokenizer
 from sightword.errors import RequestError
 from sightword.objectives import InfoNCE, Sigmoid
 from sightword.towers.dual import DualEncoder
+from sightword.towers.recompute import recompute_blocks
 from sightword.training.bank import Bank
 from sightword.training.big_batch import backward_in_pieces, refuse_batch_statistics, split
 from sightword.training.encoders import Encoders, Terms
@@ -46,6 +47,9 @@ class Stepper:
         self.pieces = pieces(training, world)
         if self.pieces > 1:
             refuse_batch_statistics(model)
+        if training.checkpoint_blocks:
+            recompute_blocks(model.image)
+            recompute_blocks(model.text)
         self.encoders = Encoders(model, contract.image, self.half)
         self.objective = make_objective(training, world)
         self._shared: nn.Module | None = None
