@@ -109,6 +109,18 @@ class Batch:
             keep=None if self.keep is None else self.keep.to(device, non_blocking=True),
         )
 
+    def rows(self, rows: slice) -> Batch:
+        """These rows alone."""
+        return replace(
+            self,
+            images=self.images[rows],
+            tokens=Tokens(self.tokens.ids[rows], self.tokens.lengths[rows]),
+            labels=self.labels[rows],
+            keys=self.keys[rows],
+            draws=self.draws[rows],
+            keep=None if self.keep is None else self.keep[rows],
+        )
+
     def __len__(self) -> int:
         return self.images.shape[0]
 

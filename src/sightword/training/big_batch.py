@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from sightword.data.order import share_of
-from sightword.data.pairs import Batch, Tokens
+from sightword.data.pairs import Batch
 from sightword.errors import RequestError
 from sightword.towers.dual import DualEncoder
 from sightword.training.encoders import Encoders, Terms
@@ -83,19 +82,7 @@ def _gradient(leaf: Tensor | None) -> Tensor:
 
 def split(batch: Batch, count: int) -> list[Batch]:
     """`count` pieces of the pictures and texts, in their order, of sizes that differ by one at most."""
-    return [_rows(batch, share_of(len(batch), number, count)) for number in range(count)]
-
-
-def _rows(batch: Batch, rows: slice) -> Batch:
-    return replace(
-        batch,
-        images=batch.images[rows],
-        tokens=Tokens(batch.tokens.ids[rows], batch.tokens.lengths[rows]),
-        labels=batch.labels[rows],
-        keys=batch.keys[rows],
-        draws=batch.draws[rows],
-        keep=None if batch.keep is None else batch.keep[rows],
-    )
+    return [batch.rows(share_of(len(batch), number, count)) for number in range(count)]
 
 
 def refuse_batch_statistics(model: DualEncoder) -> None:

@@ -1,0 +1,240 @@
+"""What a step will take of the memory, before the first one is taken.
+
+Weights, gradients, optimizer, average, loss and pictures are computed from their sizes. Activations are measured: two
+and four pictures with their texts go through the towers and back, and what that holds at its height grows with the
+rows. On a CPU the holes are estimated that the allocator leaves: see `allocator`.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
+
+from sightword.data.images import ImageSpec
+from sightword.data.pairs import Batch
+from sightword.data.tokenizer import Tokenizer
+from sightword.errors import RequestError
+from sightword.objectives.tiles import strips
+from sightword.training.allocator import GIVEN_BACK, KEPT
+from sightword.training.encoders import Encoders
+from sightword.training.recipe import TrainingRecipe
+
+_ROWS = (2, 4)  # of the two measurements
+_TERMS = ("weights", "gradients", "optimizer", "average", "activations", "holes", "loss", "pictures")
+# Of the activations in pieces that the allocator keeps, what lies idle at the height of a later step: 0.6 to 0.9 with
+# glibc, for a ViT and a ResNet of 5 M parameters at batches of 32 to 400.
+_HOLES = 0.75
+_SAMPLE = 1000  # texts whose longest stands for the longest of a batch
+
+
+@dataclass(frozen=True)
+class Budget:
+    """In bytes, on one rank. activations: of all that is differentiated at once, `rows` pictures and texts. holes:
+    freed memory that the allocator keeps. pictures: those read ahead (not on a GPU). there: what of all this is
+    allocated already. free: what else the device has; None where that is not known."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    average: int
+    activations: int
+    holes: int
+    loss: int
+    pictures: int
+    rows: int
+    there: int
+    free: int | None
+
+    @property
+    def total(self) -> int:
+        return sum(getattr(self, name) for name in _TERMS)
+
+    def to_json(self) -> dict[str, int | None]:
+        """The terms, for the log."""
+        return {name: getattr(self, name) for name in _TERMS} | {"total": self.total, "free": self.free}
+
+    def __str__(self) -> str:
+        listed = ", ".join(f"{name} {gigabytes(getattr(self, name))}" for name in _TERMS if getattr(self, name))
+        free = "" if self.free is None else f" of {gigabytes(self.free + self.there)}"
+        return f"a step takes about {gigabytes(self.total)}{free}: {listed} (activations measured, the rest computed)"
+
+    def check(self, training: TrainingRecipe) -> None:
+        """Raise RequestError where it cannot fit, with the largest term and what makes it smaller."""
+        if self.free is None or self.total - self.there <= self.free:
+            return
+        largest = max(_TERMS, key=lambda name: getattr(self, name))
+        raise RequestError(f"the batch does not fit into memory: {self}. {self._advice(largest, training)}")
+
+    def _advice(self, largest: str, training: TrainingRecipe) -> str:
+        if largest == "pictures":
+            return "Most of it are the pictures read ahead: lower training.batch_size"
+        if largest not in ("activations", "holes"):
+            return (
+                f"Most of it are the {largest}: train a smaller model, lock a part of it, or spread it over several "
+                "GPUs with training.sharding = 'full'"
+            )
+        left = (self.free or 0) + self.there - (self.total - self.activations - self.holes)
+        fitting = left * self.rows // (self.activations + self.holes)
+        advice = []
+        if fitting >= 1:
+            advice.append(f"training.micro_batch = {1 << (int(fitting).bit_length() - 1)}")
+        if not training.checkpoint_blocks:
+            advice.append("training.checkpoint_blocks = true")
+        advice.append("a smaller training.batch_size")
+        return f"Most of it are the activations: set {', or '.join(advice)}"
+
+
+def step_budget(
+    encoders: Encoders, probe: Batch, training: TrainingRecipe, rows: int, pieces: int, ranks: int, ahead: int
+) -> Budget:
+    """rows: of a batch on this rank, cut into `pieces`. probe: some rows of a batch, such as the largest have. ahead:
+    batches that are read ahead."""
+    device = probe.images.device
+    own = [*encoders.parameters(), *encoders.buffers()]
+    trained = _bytes(parameter for parameter in encoders.parameters() if parameter.requires_grad)
+    weights = _bytes(own)
+    average = _bytes(tensor for tensor in own if tensor.is_floating_point()) if training.ema else 0
+    at_once = -(-rows // pieces)
+    fixed, row, kept = _activations(encoders, probe, at_once, GIVEN_BACK if saves_memory(training) else KEPT)
+    dim = encoders.model.config.embed_dim
+    whole = rows * ranks
+    strip = next(strips(rows, whole, device), slice(0, 0)).stop * whole
+    # Vectors and their gradients on both sides, the texts of all ranks, and three strips of logits; in float32.
+    loss = 4 * (dim * (6 * rows + 3 * whole) + 3 * strip)
+    batch = rows * probe.images[0].numel()
+    return Budget(
+        weights=weights,
+        gradients=trained,
+        optimizer=2 * trained,
+        average=average,
+        activations=fixed + at_once * row,
+        holes=0 if device.type == "cuda" else int(_HOLES * kept),
+        loss=loss,
+        pictures=batch if device.type == "cuda" else (ahead + 1) * batch,
+        rows=at_once,
+        there=weights + average,
+        free=free_memory(device),
+    )
+
+
+def probe_batch(spec: ImageSpec, tokenizer: Tokenizer, texts: Sequence[str], device: torch.device) -> Batch:
+    """A few rows as large as those of a batch: pictures of noise, and the longest of the texts (of some of them, where
+    they are many)."""
+    some = texts[:: -(-len(texts) // _SAMPLE) or 1] or [""]
+    longest = int(tokenizer(some, truncate=True).lengths.argmax())
+    rows = max(_ROWS)
+    noise = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (rows, 3, spec.size, spec.size), dtype=torch.uint8, generator=noise)
+    tokens = tokenizer([some[longest]] * rows, truncate=True)
+    labels = torch.arange(2 * rows).reshape(rows, 2)
+    return Batch(images, tokens, labels, ("",) * rows, torch.zeros(rows, dtype=torch.int64)).to(device)
+
+
+def saves_memory(training: TrainingRecipe) -> bool:
+    return bool(training.micro_batch) or training.checkpoint_blocks
+
+
+def _activations(encoders: Encoders, probe: Batch, rows: int, threshold: int) -> tuple[int, int, int]:
+    """Bytes whatever the rows, those of each row, and those of `rows` in tensors smaller than `threshold`. Nothing is
+    changed: neither weights nor statistics nor the random state; gradients are dropped."""
+    small, large = (_height(encoders, probe.rows(slice(0, count)), 0) for count in _ROWS)
+    row = max(0, large - small) // (_ROWS[1] - _ROWS[0])
+    fixed = max(0, small - _ROWS[0] * row)
+    mapped = _height(encoders, probe, threshold * len(probe) // max(1, rows)) * rows // len(probe)
+    return fixed, row, max(0, rows * row - mapped)
+
+
+def _height(encoders: Encoders, batch: Batch, least: int) -> int:
+    """The most bytes at once, in tensors of at least so many."""
+    modes = {module: module.training for module in encoders.modules()}
+    parameters = [parameter for parameter in encoders.parameters() if parameter.requires_grad]
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    known: list[Any] = [*encoders.parameters(), *encoders.buffers(), *(parameter.grad for parameter in parameters)]
+    known += [batch.images, batch.tokens.ids, batch.tokens.lengths]
+    devices = [batch.images.device] if batch.images.device.type == "cuda" else []
+    try:
+        encoders.eval()  # BatchNorm keeps as much of a batch, and learns nothing from this one
+        with torch.random.fork_rng(devices=devices), _Height(known, least) as height:
+            terms = encoders(batch)
+            vectors = [tensor for tensor in (terms.image, terms.text) if tensor.requires_grad]
+            torch.autograd.backward(vectors, [torch.ones_like(tensor) for tensor in vectors])
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        for parameter in parameters:
+            parameter.grad = None
+    return height.most
+
+
+class _Height(TorchDispatchMode):
+    """Counts the bytes that live at once, of all that is made within it in pieces of `least` and more. known: what was
+    there before."""
+
+    def __init__(self, known: Sequence[Tensor], least: int) -> None:
+        super().__init__()
+        self.least = least
+        self.live = self.most = 0
+        self.seen = WeakIdKeyDictionary()
+        for tensor in known:
+            self.seen[tensor.untyped_storage()] = True
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                if storage.nbytes() >= self.least and storage not in self.seen:
+                    self.seen[storage] = True
+                    self.live += storage.nbytes()
+                    self.most = max(self.most, self.live)
+                    weakref.finalize(storage, self._gone, storage.nbytes())
+        return out
+
+    def _gone(self, size: int) -> None:
+        self.live -= size
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that a process can still take: of the GPU, or of the machine and of the container that it runs in."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    found = [value for value in (_machine(), _container()) if value is not None]
+    return min(found, default=None)
+
+
+def _machine() -> int | None:
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def _container(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
+    try:
+        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
+        used = int((folder / "memory.current").read_text(encoding="ascii"))
+        lines = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
+        reclaimable = int(dict(line.split(" ", 1) for line in lines)["inactive_file"])
+        return None if limit == "max" else int(limit) - used + reclaimable
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"
+
+
+def _bytes(tensors: Any) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
