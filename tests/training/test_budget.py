@@ -2,19 +2,9 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-
-from sightword.data.pairs import PairList
-from sightword.errors import RequestError
-from sightword.training import budget
-from sightword.training.log import read_log
-from sightword.training.loop import train
-from sightword.training.recipe import Recipe, read_recipe
-from tests.training.test_loop import PAGE, equal, weights
 
 # What a process holds at its height, less what it held after a step of a tiny model, beside what was foretold.
 MEASURE = """

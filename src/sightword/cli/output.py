@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
+
+
+def is_first_rank() -> bool:
+    """Whether this process is to speak, of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def write_json(path: Path | None, values: Any) -> None:
@@ -72,7 +78,7 @@ def results_table(rows: Iterable[Row]) -> Table:
 def training_progress() -> Generator[Callable[[Status], None] | None, None, None]:
     """A bar with loss, images/s, the share of time spent waiting for data, the memory (and the GPU's), and the time
     left. None in a pipe."""
-    if not errors.is_terminal:
+    if not errors.is_terminal or not is_first_rank():
         yield None
         return
     columns = (TextColumn("training"), BarColumn(), TextColumn("{task.description}"))

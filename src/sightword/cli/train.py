@@ -24,16 +24,20 @@ def train(
     The finished model is OUT/model; beside it are the resolved recipe, the log and the snapshots. A run that is sent
     SIGTERM saves a snapshot after the step it is at, and ends with exit code 75.
 
+    On several GPUs or machines: torchrun --nproc_per_node 4 -m sightword train … with the same recipe.
+
     Example: sightword train recipes/scratch.toml --out runs/mine --set training.steps=500
     """
-    from sightword.cli.output import console, training_progress, write_json
+    from sightword.cli.output import console, is_first_rank, training_progress, write_json
     from sightword.evaluation.experiment import run_training
     from sightword.training.recipe import read_recipe
 
     resolved = read_recipe(recipe, (*set, *([f"seed={seed}"] if seed is not None else [])))
     folder = out or Path("runs") / recipe.stem
     with training_progress() as progress:
-        result = run_training(resolved, folder, device, progress).result
+        result = run_training(resolved, folder, device, progress, console.print).result
+    if not is_first_rank():
+        return 0
     write_json(json, result.to_json())
     if result.finished_before:
         console.print(f"{folder} holds this run already, finished. The model: {result.model}")

@@ -48,9 +48,14 @@ class Outcome:
 
 
 def run_training(
-    recipe: Recipe, out: Path, device: str = "auto", progress: Callable[[Status], None] | None = None
+    recipe: Recipe,
+    out: Path,
+    device: str = "auto",
+    progress: Callable[[Status], None] | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> Trained:
-    """Train a recipe into `out`, or go on with it. The model's contract records what made it."""
+    """Train a recipe into `out`, or go on with it. The model's contract records what made it. announce: told what a
+    step will take of the memory."""
     data = read_data(recipe.data)
 
     def validate(embedder: Embedder) -> dict[str, Any]:
@@ -61,7 +66,7 @@ def run_training(
 
     provenance = {"recipe": recipe.model_dump(mode="json"), "pairs": len(data.train), "versions": versions()}
     watch = validate if data.validation else None
-    return Trained(train(recipe, out, data.train, watch, device, progress, provenance, card), data)
+    return Trained(train(recipe, out, data.train, watch, device, progress, provenance, card, announce), data)
 
 
 def replay_step(file: str | Path, device: str = "auto") -> Replay:

@@ -7,6 +7,7 @@ rows. On a CPU the holes are estimated that the allocator leaves: see `allocator
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from sightword.objectives.tiles import strips
 from sightword.training.allocator import GIVEN_BACK, KEPT
 from sightword.training.encoders import Encoders
 from sightword.training.recipe import TrainingRecipe
+from sightword.training.step import Stepper
 
 _ROWS = (2, 4)  # of the two measurements
 _TERMS = ("weights", "gradients", "optimizer", "average", "activations", "holes", "loss", "pictures")
@@ -78,10 +80,7 @@ class Budget:
         if largest == "pictures":
             return "Most of it are the pictures read ahead: lower training.batch_size"
         if largest not in ("activations", "holes"):
-            return (
-                f"Most of it are the {largest}: train a smaller model, lock a part of it, or spread it over several "
-                "GPUs with training.sharding = 'full'"
-            )
+            return f"Most of it are the {largest}: train a smaller model, or lock a part of it"
         left = (self.free or 0) + self.there - (self.total - self.activations - self.holes)
         fitting = left * self.rows // (self.activations + self.holes)
         advice = []
@@ -93,17 +92,16 @@ class Budget:
         return f"Most of it are the activations: set {', or '.join(advice)}"
 
 
-def step_budget(
-    encoders: Encoders, probe: Batch, training: TrainingRecipe, rows: int, pieces: int, ranks: int, ahead: int
-) -> Budget:
-    """rows: of a batch on this rank, cut into `pieces`. probe: some rows of a batch, such as the largest have. ahead:
-    batches that are read ahead."""
+def step_budget(stepper: Stepper, probe: Batch, training: TrainingRecipe, ahead: int) -> Budget:
+    """probe: some rows of a batch, such as the largest have. ahead: batches that are read ahead."""
+    encoders, ranks = stepper.encoders, stepper.world.size
+    rows = -(-training.batch_size // ranks)  # of the largest share
     device = probe.images.device
     own = [*encoders.parameters(), *encoders.buffers()]
     trained = _bytes(parameter for parameter in encoders.parameters() if parameter.requires_grad)
     weights = _bytes(own)
     average = _bytes(tensor for tensor in own if tensor.is_floating_point()) if training.ema else 0
-    at_once = -(-rows // pieces)
+    at_once = -(-rows // stepper.pieces)
     fixed, row, kept = _activations(encoders, probe, at_once, GIVEN_BACK if saves_memory(training) else KEPT)
     dim = encoders.model.config.embed_dim
     whole = rows * ranks
@@ -122,7 +120,7 @@ def step_budget(
         pictures=batch if device.type == "cuda" else (ahead + 1) * batch,
         rows=at_once,
         there=weights + average,
-        free=free_memory(device),
+        free=_share_of_free(device),
     )
 
 
@@ -202,6 +200,13 @@ class _Height(TorchDispatchMode):
 
     def _gone(self, size: int) -> None:
         self.live -= size
+
+
+def _share_of_free(device: torch.device) -> int | None:
+    free = free_memory(device)
+    if free is None or device.type == "cuda":
+        return free
+    return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # the ranks of a machine share its memory
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import uuid
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -28,6 +30,7 @@ from sightword.training.log import RunLog, read_log, run_identity
 from sightword.training.measures import Movement, memory
 from sightword.training.optimizer import learning_rate
 from sightword.training.randomness import random_state_kept
+from sightword.training.ranks import World, join_world, rank_device
 from sightword.training.recipe import Recipe
 from sightword.training.setup import set_up
 from sightword.training.snapshots import Snapshots
@@ -79,38 +82,64 @@ def train(
     progress: Callable[[Status], None] | None = None,
     provenance: dict[str, Any] | None = None,
     card: Card | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> Result:
     """Train on `pairs` into the folder `out`. A folder with an unfinished run of this recipe is gone on with.
 
     The last weights become `out/model`, or the best by `validate` (higher is better), as `training.keep` says.
     provenance: what the model's contract is to say of its origin; the run adds what it did. card: writes its README.md.
+    announce: told what a step will take of the memory, before the first. Started by torchrun, every process of it is a
+    rank of one run: each takes its rows of the batches, and the first writes.
     Raises RequestError where the folder is another run's, or another process works on it; StoppedError where the system
     asked for an end (SIGTERM), with all that was done saved; SightwordError where a step would spoil the weights.
     """
     out = Path(out)
-    changed = check_folder(out, recipe)
-    if (out / MODEL).is_dir():
-        end = next((event for event in read_log(out / LOG) if event["event"] == "end"), {})
-        skipped, minutes = end.get("skipped", 0), end.get("minutes", 0.0)
-        return Result(out / MODEL, recipe.training.steps, skipped, minutes, finished_before=True)
-    check_trackers(recipe.training.trackers)
-    stop = Stop()
-    with stop.listening(), held(out):
-        run = _Run(recipe, out, pairs, find_device(device), changed)
-        try:
-            run.go(validate, progress, stop)
-            return run.finish(provenance or {}, card)
-        finally:
-            run.close()
+    where = find_device(rank_device(device))
+    with join_world(where) as world:
+        changed = world.at_first(lambda: check_folder(out, recipe))
+        if world.at_first((out / MODEL).is_dir):
+            end = next((event for event in read_log(out / LOG) if event["event"] == "end"), {})
+            skipped, minutes = end.get("skipped", 0), end.get("minutes", 0.0)
+            return Result(out / MODEL, recipe.training.steps, skipped, minutes, finished_before=True)
+        check_trackers(recipe.training.trackers)
+        stop = Stop()
+        with stop.listening(), _place(out, world) as place:
+            run = _Run(recipe, out, place, pairs, where, changed, world)
+            try:
+                if announce and world.first:
+                    announce(str(run.setup.budget))
+                run.go(validate, progress if world.first else None, stop)
+                return world.at_first(lambda: run.finish(provenance or {}, card))
+            finally:
+                run.close()
+
+
+@contextmanager
+def _place(out: Path, world: World) -> Generator[Path, None, None]:
+    """Where a rank writes: the first into the run's folder, and the others where it is thrown away."""
+    if world.first:
+        with held(out):
+            yield out
+    else:
+        with TemporaryDirectory(prefix="sightword-rank-") as folder:
+            yield Path(folder)
 
 
 class _Run:
     """A run under way, at some step: what was set up, its log, its snapshots."""
 
     def __init__(
-        self, recipe: Recipe, out: Path, pairs: PairList, device: torch.device, changed: dict[str, tuple[Any, Any]]
+        self,
+        recipe: Recipe,
+        out: Path,
+        place: Path,
+        pairs: PairList,
+        device: torch.device,
+        changed: dict[str, tuple[Any, Any]],
+        world: World,
     ) -> None:
-        self.recipe, self.out, self.pairs, self.device = recipe, out, pairs, device
+        """out: the run's folder, which all ranks read. place: where this one writes."""
+        self.recipe, self.out, self.pairs, self.device, self.world = recipe, place, pairs, device, world
         training = recipe.training
         self.snapshots = Snapshots(out / SNAPSHOTS, training.snapshots)
         state, unreadable = self.snapshots.newest()
@@ -119,15 +148,17 @@ class _Run:
                 f"{out}: was begun with {state['pairs']:,} pairs, and now there are {len(pairs):,}: the order of the "
                 "samples would be another. Bring the data back as they were, or choose another --out"
             )
-        self.setup = set_up(recipe, pairs, device, state["model"] if state else None)
-        self.model, self.built = self.setup.model, self.setup.built
-        if not (out / RECIPE).exists():
-            write_recipe(out, recipe)
         self.start = self.saved = state["step"] if state else 0
+        if len(set(world.join([self.start]))) > 1:
+            raise RequestError(f"{out}: not all ranks find the snapshots there: it must be on a disk that all can read")
+        self.setup = set_up(recipe, pairs, device, state["model"] if state else None, world)
+        self.model, self.built = self.setup.model, self.setup.built
+        if not (place / RECIPE).exists():
+            write_recipe(place, recipe)
         self.best = state["best"] if state else -1.0
         self.clock = Clock(self.start, training.batch_size, state["seconds"] if state else 0.0)
-        self.log = RunLog(out / LOG, resume_at=self.start)
-        self.guard = Guard(training, self.setup, out, self.log)
+        self.log = RunLog(place / LOG, resume_at=self.start)
+        self.guard = Guard(training, self.setup, place, self.log)
         if state:
             self.guard.restore(state["guard"])
         self.skipped = {skip.key for skip in pairs.skipped} | {
@@ -138,7 +169,7 @@ class _Run:
             self.log.write("unreadable", step=self.start, file=found.file, reason=found.reason)
             _warn(f"{out / SNAPSHOTS / found.file}: {found.reason}; the run goes on from step {self.start}")
         if changed:
-            write_recipe(out, recipe)
+            write_recipe(place, recipe)
         if state:  # the last of all: nothing after it may draw random numbers
             self.setup.restore(state)
 
@@ -154,17 +185,18 @@ class _Run:
                     with clock.waiting():
                         batch = next(batches)
                     done = step + 1
-                    self._note_skipped(batch.skipped, done)
+                    missing, asked = self.world.total(len(batch.skipped), stop.asked)
+                    self._note_skipped(self.world.join(batch.skipped) if missing else (), done)
                     figures = self._step(self.setup.views(batch, step), step)
                     if done % LOG_EVERY == 0 or done == training.steps:
                         self._report(done, figures, validation, progress)
                     if validate is not None and (done % training.every == 0 or done == training.steps):
-                        validation = self._validate(validate, done)
+                        validation = self.world.at_first(lambda: self._validate(validate, done))  # noqa: B023
                         clock.restart(done)
-                    if stop.asked or self._snapshot_is_due(done):
+                    if self.world.first and (asked or self._snapshot_is_due(done)):
                         self._snapshot(done)
                         clock.restart(done)
-                    if stop.asked:
+                    if asked:
                         raise StoppedError(
                             f"{self.out}: asked to end (SIGTERM) after step {done} of {training.steps}; the snapshot "
                             f"of step {self.saved} is there, and the same command goes on"
@@ -210,7 +242,7 @@ class _Run:
         figures = stepper.gradients(batch, rate)
         logged = done % LOG_EVERY == 0 or done == training.steps
         movement = Movement(stepper.parameters) if logged else None
-        if len(batch) and self.guard.allows(done, batch, figures):
+        if stepper.rows and self.guard.allows(done, batch, figures):
             stepper.update(rate)
         if self.setup.average:
             self.setup.average.update(self.model)
@@ -226,7 +258,7 @@ class _Run:
         sitting = Sitting(
             self.out, name, self.recipe.model_dump(mode="json"), self.start, self.log.reached, self.log.at_reached
         )
-        self.trackers = Trackers(self.recipe.training.trackers, sitting, self.log)
+        self.trackers = Trackers(self.recipe.training.trackers if self.world.first else (), sitting, self.log)
         self.log.write(
             "start",
             step=self.start,
@@ -237,8 +269,10 @@ class _Run:
             device=str(self.device),
             precision="bf16" if self.setup.stepper.half else "fp32",
             threads=torch.get_num_threads(),
+            ranks=self.world.size,
             changed={key: {"was": was, "now": now} for key, (was, now) in changed.items()},
         )
+        self.log.write("memory", step=self.start, **self.setup.budget.to_json())
         known = {event["key"] for event in self.log.history if event["event"] == "skipped"}
         for skip in self.pairs.skipped:
             if skip.key not in known:

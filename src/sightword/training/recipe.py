@@ -99,14 +99,13 @@ class TrainingRecipe(Config):
     """steps: optimizer steps. batch_size: pairs a step, of all ranks together. micro_batch: the most pairs that a rank
     differentiates at once: a larger share goes through the towers twice, in pieces of this size at most, with the
     gradients of the whole batch and the memory of a piece; 0 for no limit. checkpoint_blocks: keep only the input of
-    each block, and compute the rest again for the gradients: less memory, about a third more time. sharding: how the
-    weights lie on several ranks: whole on each (`none`), or split between them (`full`). warmup: of the steps, with a
-    linearly growing rate; a cosine to zero follows. lr, decay, betas, eps: of AdamW; only matrices decay. clip: largest
-    gradient norm, 0 for none. loss: `infonce` is CLIP's softmax over the batch, `sigmoid` is SigLIP's yes or no of each
-    pair. smoothing: of InfoNCE, the part of each target that is spread over all texts. scale: 1 / temperature at the
-    start, 1/0.07 for InfoNCE and 10 for sigmoid if not given; scale_lr: its rate, as a share of the run's. bias: of the
-    logits at the start, with sigmoid. bank: hold each picture against the names of all training pairs, not only the
-    batch's (free while the text encoder is locked, and only possible then). ema:
+    each block, and compute the rest again for the gradients: less memory, about a third more time. warmup: of the
+    steps, with a linearly growing rate; a cosine to zero follows. lr, decay, betas, eps: of AdamW; only matrices
+    decay. clip: largest gradient norm, 0 for none. loss: `infonce` is CLIP's softmax over the batch, `sigmoid` is
+    SigLIP's yes or no of each pair. smoothing: of InfoNCE, the part of each target that is spread over all texts.
+    scale: 1 / temperature at the start, 1/0.07 for InfoNCE and 10 for sigmoid if not given; scale_lr: its rate, as a
+    share of the run's. bias: of the logits at the start, with sigmoid. bank: hold each picture against the names of
+    all training pairs, not only the batch's (free while the text encoder is locked, and only possible then). ema:
     averages the weights with this factor a step, and the average is the model; 0 for none. drop_patches: the share of
     each picture's patches that a step leaves out (a ViT only). sizes: pairs of pixels and share: the first steps see
     pictures of so many pixels a side, the steps that are left those of the tower's size. whole: the share of the steps,
@@ -126,7 +125,6 @@ class TrainingRecipe(Config):
     batch_size: Positive
     micro_batch: Annotated[int, Field(ge=0)] = 0
     checkpoint_blocks: bool = False
-    sharding: Literal["none", "full"] = "none"
     lr: Annotated[float, Field(gt=0)]
     warmup: Annotated[int, Field(ge=0)] = 0
     decay: Annotated[float, Field(ge=0)] = 0.2
@@ -253,7 +251,6 @@ MAY_CHANGE = frozenset(
         # The same gradients, up to the order in which they are summed.
         "training.micro_batch",
         "training.checkpoint_blocks",
-        "training.sharding",
     }
 )
 

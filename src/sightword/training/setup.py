@@ -13,10 +13,13 @@ from sightword.data.augment import Augment
 from sightword.data.loader import Loader
 from sightword.data.pairs import Pair, PairList
 from sightword.towers.dual import DualEncoder
+from sightword.training.allocator import give_memory_back
+from sightword.training.budget import Budget, probe_batch, saves_memory, step_budget
 from sightword.training.build import Built, build
 from sightword.training.fit import fit_projection
 from sightword.training.optimizer import Average, make_optimizer
 from sightword.training.randomness import random_state, set_random_state
+from sightword.training.ranks import ALONE, World
 from sightword.training.recipe import PretrainedImage, Recipe
 from sightword.training.step import Stepper
 from sightword.training.views import Views
@@ -33,6 +36,7 @@ class Setup:
     stepper: Stepper
     average: Average | None
     device: torch.device
+    budget: Budget
 
     @property
     def model(self) -> DualEncoder:
@@ -60,9 +64,18 @@ class Setup:
         return self.model.state_dict() | (self.average.state if self.average else {})
 
 
-def set_up(recipe: Recipe, pairs: PairList, device: torch.device, weights: Mapping[str, Tensor] | None = None) -> Setup:
-    """weights: to go on with; None begins with those of the recipe."""
+def set_up(
+    recipe: Recipe,
+    pairs: PairList,
+    device: torch.device,
+    weights: Mapping[str, Tensor] | None = None,
+    world: World = ALONE,
+) -> Setup:
+    """weights: to go on with; None begins with those of the recipe. Raises RequestError where a step would not fit into
+    memory."""
     training = recipe.training
+    if device.type == "cpu" and saves_memory(training):
+        give_memory_back()
     texts = _texts(pairs.pairs, recipe.data.templates, recipe.data.first_text < 1)
     built = build(recipe, texts)
     model = built.model.to(device)
@@ -81,19 +94,24 @@ def set_up(recipe: Recipe, pairs: PairList, device: torch.device, weights: Mappi
         templates=recipe.data.templates,
         first=recipe.data.first_text,
         workers=recipe.data.workers,
+        rank=world.rank,
+        ranks=world.size,
     )
     optimizer = make_optimizer(model, recipe)
-    stepper = Stepper(model, built.contract, optimizer, recipe, device)
+    stepper = Stepper(model, built.contract, optimizer, recipe, device, world)
     if stepper.encoders.kept:
         stepper.encoders.kept.learn(texts, built.tokenizer, device)
     if training.bank:
         stepper.hold_against(sorted({pair.name for pair in pairs.pairs}), built.tokenizer)
     if weights is None and isinstance(recipe.model.image, PretrainedImage) and recipe.model.image.fit:
         # One look at every picture as it is, without augmentation.
-        still = replace(loader, augment=Augment(), templates=("{}",), first=1.0)
+        still = replace(loader, augment=Augment(), templates=("{}",), first=1.0, rank=0, ranks=1)
         fit_projection(model, still, recipe.model.image.fit, device, stepper.encoders.encode_text)
     average = Average(model, training.ema) if training.ema else None
-    return Setup(built, loader, Views(recipe.model, training), optimizer, stepper, average, device)
+    probe = probe_batch(built.contract.image, built.tokenizer, texts, device)
+    budget = step_budget(stepper, probe, training, loader.ahead if loader.workers else 0)
+    budget.check(training)
+    return Setup(built, loader, Views(recipe.model, training), optimizer, stepper, average, device, budget)
 
 
 def _texts(pairs: Sequence[Pair], templates: Sequence[str], all_texts: bool) -> list[str]:
