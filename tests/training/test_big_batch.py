@@ -17,7 +17,9 @@ from sightword.training.big_batch import backward_in_pieces, split
 from sightword.training.encoders import Encoders, Terms
 from sightword.training.log import read_log
 from sightword.training.loop import train
+from sightword.training.ranks import World
 from sightword.training.recipe import Recipe, read_recipe
+from sightword.training.setup import set_up
 from tests.training.test_loop import PAGE, equal, weights
 
 CONFIG = DualEncoderConfig(
@@ -158,6 +160,8 @@ def test_batch_statistics_are_refused(recipe: Callable[..., Recipe], pairs: Pair
     with pytest.raises(RequestError, match=r"micro_batch: the image tower has BatchNorm"):
         train(read_recipe(tmp_path / "resnet.toml", ["training.micro_batch=4"]), tmp_path / "run", pairs)
     assert not (tmp_path / "run").exists()
+    with pytest.raises(RequestError, match="several ranks: the image tower has BatchNorm"):
+        set_up(read_recipe(tmp_path / "resnet.toml"), pairs, torch.device("cpu"), world=World(size=2))
     train(read_recipe(tmp_path / "resnet.toml", ["training.steps=2"]), tmp_path / "run", pairs)
 
 

@@ -85,12 +85,12 @@ def split(batch: Batch, count: int) -> list[Batch]:
     return [batch.rows(share_of(len(batch), number, count)) for number in range(count)]
 
 
-def refuse_batch_statistics(model: DualEncoder) -> None:
-    """Raise RequestError where the vectors of a picture depend on the batch it is in."""
+def refuse_batch_statistics(model: DualEncoder, what: str) -> None:
+    """what: cuts the batch. Raise RequestError where the vectors of a picture depend on the batch it is in."""
     for name, tower in (("image", model.image), ("text", model.text)):
         if any(isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training for module in tower.modules()):
             raise RequestError(
-                f"training.micro_batch: the {name} tower has BatchNorm layers, whose statistics are those of the "
-                "whole batch: it cannot be cut. Leave micro_batch out (training.checkpoint_blocks saves memory as "
-                "well), lock these layers, or train a tower without them (a vit)"
+                f"{what}: the {name} tower has BatchNorm layers, whose statistics are those of the whole batch: it "
+                f"cannot be cut. Do without {what} (training.checkpoint_blocks saves memory as well), lock these "
+                "layers, or train a tower without them (a vit)"
             )

@@ -45,8 +45,8 @@ class Stepper:
         self.norm = torch.zeros(())  # of the gradients, before they are clipped
         model.train()
         self.pieces = pieces(training, world)
-        if self.pieces > 1:
-            refuse_batch_statistics(model)
+        if self.pieces > 1 or world.size > 1:
+            refuse_batch_statistics(model, "training.micro_batch" if self.pieces > 1 else "several ranks")
         if training.checkpoint_blocks:
             recompute_blocks(model.image)
             recompute_blocks(model.text)
