@@ -129,6 +129,18 @@ class Batch:
             theirs=None if self.theirs is None else (self.theirs[0][rows], self.theirs[1][rows]),
         )
 
+    def rows(self, rows: slice) -> Batch:
+        """These rows alone."""
+        return replace(
+            self,
+            images=self.images[rows],
+            tokens=Tokens(self.tokens.ids[rows], self.tokens.lengths[rows]),
+            labels=self.labels[rows],
+            keys=self.keys[rows],
+            draws=self.draws[rows],
+            keep=None if self.keep is None else self.keep[rows],
+        )
+
     def __len__(self) -> int:
         return self.images.shape[0]
 

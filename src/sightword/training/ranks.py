@@ -8,6 +8,7 @@ too.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -81,9 +82,12 @@ class World:
         """The module with its gradients averaged over the ranks, and with the weights of the first."""
         if self.group is None:
             return module
-        return DistributedDataParallel(
-            module, process_group=self.group, broadcast_buffers=False, gradient_as_bucket_view=True
-        )
+        with warnings.catch_warnings():
+            # Its new name is not known to every torch that this runs on.
+            warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
+            return DistributedDataParallel(
+                module, process_group=self.group, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
 
     def unshared(self, shared: nn.Module) -> Callable[[], AbstractContextManager[None]]:
         """A context in which gradients are only added up, and not yet averaged."""
