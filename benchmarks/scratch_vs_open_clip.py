@@ -133,7 +133,8 @@ def our_side(recipe: Recipe, built: Built) -> Side:
     average = Average(built.model, recipe.training.ema)
 
     def step(batch: Batch, rate: float) -> None:
-        stepper.step(batch, rate)
+        stepper.gradients(batch, rate)
+        stepper.update(rate)
         average.update(built.model)
 
     return built.model, step

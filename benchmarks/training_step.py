@@ -61,7 +61,13 @@ def ours(work: Path, precision: str) -> Callable[[Batch], float]:
     training += [f"precision={precision}"]
     recipe = read_recipe(Path(__file__).parent.parent / "recipes/scratch.toml", [f"training.{key}" for key in training])
     stepper = Stepper(model.train(), contract, make_optimizer(model, recipe), recipe, torch.device("cpu"))
-    return lambda batch: stepper.step(batch, RATE)["loss"]
+
+    def step(batch: Batch) -> float:
+        loss = stepper.gradients(batch, RATE)["loss"]
+        stepper.update(RATE)
+        return loss
+
+    return step
 
 
 def theirs(work: Path, precision: str, spec: ImageSpec) -> Callable[[Batch], float]:
