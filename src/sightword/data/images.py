@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,20 @@ from sightword.errors import ImageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-# A path, the bytes of a file, a PIL image, or an array: uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4].
-ImageLike: TypeAlias = "str | Path | bytes | Image.Image | np.ndarray[Any, Any]"
+
+class InFile(ABC):
+    """A picture inside another file, which is read when it is opened. `str()` of it is its name in messages."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def read(self) -> bytes:
+        """The bytes of the picture's own file. Raises ImageError."""
+
+
+# A path, the bytes of a file, a file inside another, a PIL image, or an array: uint8 [H, W], [H, W, 1], [H, W, 3] or
+# [H, W, 4].
+ImageLike: TypeAlias = "str | Path | bytes | InFile | Image.Image | np.ndarray[Any, Any]"
 Resample: TypeAlias = Literal["bicubic", "bilinear"]
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -112,7 +125,7 @@ def is_strip(width: int, height: int) -> bool:
 
 def describe(image: ImageLike) -> str:
     """A short name for messages."""
-    if isinstance(image, str | Path):
+    if isinstance(image, str | Path | InFile):
         return str(image)
     if isinstance(image, bytes):
         return f"image of {len(image):,} bytes"
@@ -124,8 +137,13 @@ def describe(image: ImageLike) -> str:
     return type(image).__name__
 
 
-def open_image(image: ImageLike, orient: bool = True) -> Image.Image:
+def open_image(
+    image: ImageLike, orient: bool = True, enough: Callable[[tuple[int, int]], tuple[int, int]] | None = None
+) -> Image.Image:
     """Decode `image` to mode RGB, or RGBA where it has transparency.
+
+    enough: from the size of a picture to the smallest size that will do. The file of a JPEG is then decoded at 1/2, 1/4
+    or 1/8 of its size (rounded up) where that is no less.
 
     The first frame stands for an animation; 16-bit grey is scaled to 8 bits. Pillow's limit on the number of pixels
     stays on. Raises ImageError for whatever cannot be read.
@@ -135,6 +153,8 @@ def open_image(image: ImageLike, orient: bool = True) -> Image.Image:
         if isinstance(image, np.ndarray):
             return _from_array(image, name)
         picture = _opened(image, name)
+        if enough is not None and picture is not image:  # which is its owner's, and stays as it is
+            picture.draft(None, enough(picture.size))
         return _to_rgb(ImageOps.exif_transpose(picture) if orient else picture)
 
 
@@ -168,6 +188,8 @@ def _opened(image: ImageLike, name: str) -> Image.Image:
     """A PIL image, of which only the header need be read."""
     if isinstance(image, Image.Image):
         return image
+    if isinstance(image, InFile):
+        image = image.read()
     if not isinstance(image, str | Path | bytes):
         raise ImageError(name, "an image is a path, bytes, a PIL image or a numpy array")
     if isinstance(image, str | Path) and Path(image).is_dir():

@@ -17,7 +17,7 @@ import torch
 
 from sightword.checkpoints.contract import Contract
 from sightword.checkpoints.native import save_checkpoint
-from sightword.data.pairs import Batch, PairList, Skipped
+from sightword.data.pairs import Batch, Skipped, Source
 from sightword.embedding.embedder import Embedder, find_device
 from sightword.errors import FullDiskError, RequestError, SightwordError, SightwordWarning, StoppedError
 from sightword.towers.dual import DualEncoder
@@ -73,7 +73,7 @@ class Result:
 def train(
     recipe: Recipe,
     out: str | Path,
-    pairs: PairList,
+    pairs: Source,
     validate: Validate | None = None,
     device: str = "auto",
     progress: Callable[[Status], None] | None = None,
@@ -108,7 +108,7 @@ class _Run:
     """A run under way, at some step: what was set up, its log, its snapshots."""
 
     def __init__(
-        self, recipe: Recipe, out: Path, pairs: PairList, device: torch.device, changed: dict[str, tuple[Any, Any]]
+        self, recipe: Recipe, out: Path, pairs: Source, device: torch.device, changed: dict[str, tuple[Any, Any]]
     ) -> None:
         self.recipe, self.out, self.pairs, self.device = recipe, out, pairs, device
         training = recipe.training

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,9 +11,10 @@ from torch import Tensor
 
 from sightword.data.augment import Augment
 from sightword.data.loader import Loader
-from sightword.data.pairs import Pair, PairList
+from sightword.data.pairs import Source
 from sightword.towers.dual import DualEncoder
 from sightword.training.build import Built, build
+from sightword.training.data import training_texts
 from sightword.training.fit import fit_projection
 from sightword.training.optimizer import Average, make_optimizer
 from sightword.training.randomness import random_state, set_random_state
@@ -60,10 +61,10 @@ class Setup:
         return self.model.state_dict() | (self.average.state if self.average else {})
 
 
-def set_up(recipe: Recipe, pairs: PairList, device: torch.device, weights: Mapping[str, Tensor] | None = None) -> Setup:
+def set_up(recipe: Recipe, pairs: Source, device: torch.device, weights: Mapping[str, Tensor] | None = None) -> Setup:
     """weights: to go on with; None begins with those of the recipe."""
     training = recipe.training
-    texts = _texts(pairs.pairs, recipe.data.templates, recipe.data.first_text < 1)
+    texts = training_texts(pairs, recipe.data.templates, recipe.data.first_text < 1)
     built = build(recipe, texts)
     model = built.model.to(device)
     if recipe.model.image.kind != "vit":
@@ -87,21 +88,10 @@ def set_up(recipe: Recipe, pairs: PairList, device: torch.device, weights: Mappi
     if stepper.kept:
         stepper.kept.learn(texts, built.tokenizer, device)
     if training.bank:
-        stepper.hold_against(sorted({pair.name for pair in pairs.pairs}), built.tokenizer)
+        stepper.hold_against(sorted({pair.name for pair in pairs}), built.tokenizer)
     if weights is None and isinstance(recipe.model.image, PretrainedImage) and recipe.model.image.fit:
         # One look at every picture as it is, without augmentation.
         still = replace(loader, augment=Augment(), templates=("{}",), first=1.0)
         fit_projection(model, still, recipe.model.image.fit, device, stepper.encode_text)
     average = Average(model, training.ema) if training.ema else None
     return Setup(built, loader, Views(recipe.model, training), optimizer, stepper, average, device)
-
-
-def _texts(pairs: Sequence[Pair], templates: Sequence[str], all_texts: bool) -> list[str]:
-    return sorted(
-        {
-            template.replace("{}", text)
-            for pair in pairs
-            for text in (pair.texts if all_texts else pair.texts[:1])
-            for template in templates
-        }
-    )
