@@ -12,6 +12,9 @@ from sightword.data.stored import StoredImage, printable, stamp_of
 from sightword.errors import ImageError, RequestError
 
 
+_DAMAGED = "the shard is damaged or cut short: what follows in it was not read"
+
+
 class Member(NamedTuple):
     """A member of a shard: its whole name, the key and the extension in it, where its bytes are, and why it is not to
     be read. What cannot be read as members at all is one without a key and with a fault."""
@@ -35,6 +38,7 @@ def walk_members(file: BinaryIO, shard: str) -> Iterator[Member]:
     file.seek(0)
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
+            fault = ""
             try:
                 for member in tar:
                     tar.members = []  # type: ignore[attr-defined]  # or it would keep all of them
@@ -42,14 +46,17 @@ def walk_members(file: BinaryIO, shard: str) -> Iterator[Member]:
                     leaves = _leaves(member.name)
                     if not leaves and (member.isdir() or not key):
                         continue
-                    fault = "its name leaves the folder (absolute, or with ..)" if leaves else _fault(member, length)
-                    yield Member(member.name, key, ending, member.offset_data, member.size, fault)
+                    why = "its name leaves the folder (absolute, or with ..)" if leaves else _fault(member, length)
+                    yield Member(member.name, key, ending, member.offset_data, member.size, why)
                 file.seek(tar.offset)
-                damaged = any(file.read(tarfile.BLOCKSIZE))
+                end = file.read(tarfile.BLOCKSIZE)
+                if any(end):
+                    fault = _DAMAGED
+                elif not end:
+                    fault = "the shard has no end mark: it is likely cut short"
             except tarfile.ReadError:
-                damaged = True
-            if damaged:
-                fault = "the shard is damaged or cut short: what follows in it was not read"
+                fault = _DAMAGED
+            if fault:
                 yield Member("", "", "", 0, 0, fault)
     except tarfile.ReadError as failure:
         raise RequestError(f"{shard}: not a readable tar file ({failure})") from None
