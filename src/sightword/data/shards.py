@@ -11,7 +11,6 @@ from sightword.data.pairs import IMAGE_SUFFIXES
 from sightword.data.stored import StoredImage, printable, stamp_of
 from sightword.errors import ImageError, RequestError
 
-
 _DAMAGED = "the shard is damaged or cut short: what follows in it was not read"
 
 
