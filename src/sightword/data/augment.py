@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter
 from pydantic import AfterValidator, Field
 
 from sightword.config import Config
+from sightword.data.fast_images import is_small, resize_with_torch
 from sightword.data.images import FILTERS, ImageSpec, flatten, is_strip
 
 
@@ -46,8 +47,7 @@ class Frame(NamedTuple):
         if self.crop is None:
             width, height = self.spec.scaled(*size)
             return size if is_strip(*size) else (2 * width, 2 * height)
-        side, ratio, *_ = self.crop
-        spare = min(size) * side / max(ratio, 1 / ratio) / self.spec.size
+        spare = min(size) * self.crop[0] / self.spec.size
         return (math.ceil(size[0] / spare), math.ceil(size[1] / spare)) if spare > 1 else size
 
     def cut(self, picture: Image.Image) -> Image.Image:
@@ -66,7 +66,13 @@ class Frame(NamedTuple):
             wider.paste(picture, (margin, margin))
             picture, left, top = wider, left + margin, top + margin
         box = (left, top, min(left + width, picture.width), min(top + height, picture.height))
-        return picture.resize((spec.size, spec.size), FILTERS[spec.interpolation], box=box)
+        target = spec.size, spec.size
+        if is_small(picture.size):
+            return picture.resize(target, FILTERS[spec.interpolation], box=box)
+        # The part of a pixel by which the crop is moved is lost among so many.
+        first, last = (math.floor(box[0]), math.floor(box[1])), (math.ceil(box[2]), math.ceil(box[3]))
+        part = picture.crop((*first, *last))
+        return resize_with_torch(part, part.size, target, spec.interpolation)
 
 
 class Augment(Config):

@@ -60,8 +60,12 @@ def prepare_fast(spec: ImageSpec, resize: Resize, image: ImageLike) -> NDArray[n
     return np.asarray(spec.fit(resized) if _exactly(size) else spec.window(resized))
 
 
+def is_small(size: tuple[int, int]) -> bool:
+    return size[0] * size[1] <= _SMALL
+
+
 def _exactly(size: tuple[int, int]) -> bool:
-    return size[0] * size[1] <= _SMALL or is_strip(*size)
+    return is_small(size) or is_strip(*size)
 
 
 def resize_with_torch(picture: Image.Image, size: Size, scaled: Size, filter_: Resample) -> Image.Image:
