@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter
 from pydantic import AfterValidator, Field
 
 from sightword.config import Config
-from sightword.data.fast_images import is_small, resize_with_torch
+from sightword.data.fast_images import is_small, resized_by_torch
 from sightword.data.images import FILTERS, ImageSpec, flatten, is_strip
 
 
@@ -50,11 +50,14 @@ class Frame(NamedTuple):
         spare = min(size) * self.crop[0] / self.spec.size
         return (math.ceil(size[0] / spare), math.ceil(size[1] / spare)) if spare > 1 else size
 
-    def cut(self, picture: Image.Image) -> Image.Image:
-        """An RGB picture to the part, at the tower's size."""
+    def cut(self, picture: Image.Image) -> Picture:
+        """An RGB or RGBA picture to the part, at the tower's size."""
         spec = self.spec
+        # Photographs, that is. A drawing with transparency keeps Pillow's pixels whatever its size.
+        fast = picture.mode == "RGB" and not is_small(picture.size)
+        picture = flatten(picture, self.ground)
         if self.crop is None:
-            return spec.fit(picture)
+            return np.asarray(spec.fit(picture))
         share, ratio, across, down = self.crop
         # The crop is a share of the largest centred square, so that the aspect ratio of a photo is not squashed.
         side = min(picture.size) * share
@@ -67,12 +70,12 @@ class Frame(NamedTuple):
             picture, left, top = wider, left + margin, top + margin
         box = (left, top, min(left + width, picture.width), min(top + height, picture.height))
         target = spec.size, spec.size
-        if is_small(picture.size):
-            return picture.resize(target, FILTERS[spec.interpolation], box=box)
+        if not fast:
+            return np.asarray(picture.resize(target, FILTERS[spec.interpolation], box=box))
         # The part of a pixel by which the crop is moved is lost among so many.
         first, last = (math.floor(box[0]), math.floor(box[1])), (math.ceil(box[2]), math.ceil(box[3]))
         part = picture.crop((*first, *last))
-        return resize_with_torch(part, part.size, target, spec.interpolation)
+        return resized_by_torch(part, part.size, target, spec.interpolation)
 
 
 class Augment(Config):
@@ -117,7 +120,10 @@ class Augment(Config):
     def finish(self, picture: Image.Image, frame: Frame, rng: np.random.Generator) -> Picture:
         """What `frame` says of the picture, with all that follows."""
         spec, ground = frame.spec, frame.ground
-        picture = frame.cut(flatten(picture, ground))
+        part = frame.cut(picture)
+        if not self._changes:
+            return part
+        picture = Image.fromarray(part)
         if self.rotate:
             angle = float(rng.uniform(-self.rotate, self.rotate))
             picture = picture.rotate(angle, Image.Resampling.BILINEAR, fillcolor=ground)
@@ -129,9 +135,14 @@ class Augment(Config):
         if self.erase and rng.random() < self.erase:
             width, height = (int(spec.size * side) for side in rng.uniform(0.15, 0.45, 2))
             left, top = int(rng.integers(0, spec.size - width)), int(rng.integers(0, spec.size - height))
-            picture = picture.copy()  # it may still be the caller's
             picture.paste(tuple(rng.integers(0, 256, 3).tolist()), (left, top, left + width, top + height))
         return np.asarray(picture)
+
+    @property
+    def _changes(self) -> bool:
+        """Whether anything is done to what the frame has cut."""
+        turned, coloured = self.rotate or self.flip, self.brightness or self.contrast or self.saturation or self.hue
+        return bool(turned or coloured or self.grey or self.blur or self.erase)
 
     def _colour(self, picture: Image.Image, rng: np.random.Generator) -> Image.Image:
         brightness, contrast, saturation, turn = rng.uniform(-1, 1, 4)

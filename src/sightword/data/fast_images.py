@@ -70,6 +70,11 @@ def _exactly(size: tuple[int, int]) -> bool:
 
 def resize_with_torch(picture: Image.Image, size: Size, scaled: Size, filter_: Resample) -> Image.Image:
     """size: of the picture before it was reduced."""
+    return Image.fromarray(resized_by_torch(picture, size, scaled, filter_))
+
+
+def resized_by_torch(picture: Image.Image, size: Size, scaled: Size, filter_: Resample) -> NDArray[np.uint8]:
+    """The same as an array [height, width, 3]."""
     import torch
     import torch.nn.functional as F
 
@@ -82,7 +87,7 @@ def resize_with_torch(picture: Image.Image, size: Size, scaled: Size, filter_: R
         factor = round(max(size) / max(picture.size)) * (1 + 1e-6)
         options = {"scale_factor": (height * factor / size[1], width * factor / size[0])}
     out_13HW = F.interpolate(pixels_13HW, mode=filter_, antialias=True, **options)
-    return Image.fromarray(out_13HW[0, :, :height, :width].permute(1, 2, 0).numpy())
+    return out_13HW[0, :, :height, :width].permute(1, 2, 0).numpy()
 
 
 def resize_with_pillow(picture: Image.Image, size: Size, scaled: Size, filter_: Resample) -> Image.Image:
