@@ -17,6 +17,7 @@ from sightword.errors import RequestError
 from sightword.evaluation.experiment import run_training
 from sightword.training.data import read_data, training_texts
 from sightword.training.log import read_log
+from sightword.training.loop import Status, train
 from sightword.training.recipe import Recipe, read_recipe, recipe_text
 from tests.data.test_listing import write_shard
 from tests.training.conftest import COLOURS, draw
@@ -72,8 +73,27 @@ def test_a_mixture_trains_and_names_all_that_is_broken(page: Path, tmp_path: Pat
     assert skipped[missing] == "no such shard"
     assert skipped.keys() <= {missing, *(f"0:{shard:05}.tar/{shard}9" for shard in range(3))}
     assert result.skipped == len(skipped) > 1
+    orders = [event for event in read_log(tmp_path / "run" / "log.jsonl") if event["event"] == "order"]
+    # Six steps of 16 positions; an epoch has as many positions as there are pairs: 15 + 4.
+    assert [(event["step"], event["epoch"]) for event in orders] == [(1, 0), (2, 1), (3, 2), (4, 3), (5, 4), (6, 5)][:6]
+    assert len({event["fingerprint"] for event in orders}) == len(orders)
     (tmp_path / "again.toml").write_text(recipe_text(recipe))
     assert read_recipe(tmp_path / "again.toml") == recipe
+
+
+def test_a_run_goes_on_only_with_the_pairs_that_it_was_begun_with(page: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(page)
+    data = read_data(recipe.data)
+
+    def interrupt(status: Status) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "run", data.train, progress=interrupt)
+    labelled = {f"{n}x.png": encoded(colour, 9) for n, colour in enumerate(COLOURS)}
+    write_shard(tmp_path / "labelled.tar", labelled | {f"{n}x.cls": str(n).encode() for n in range(len(COLOURS))})
+    with pytest.raises(RequestError, match="was begun with other pairs"):
+        train(recipe, tmp_path / "run", read_data(recipe.data).train)
 
 
 def test_the_sentences_and_shares_of_a_mixture(page: Path) -> None:

@@ -120,6 +120,11 @@ class _Run:
                 "samples would be another. Bring the data back as they were, or choose another --out"
             )
         self.setup = set_up(recipe, pairs, device, state["model"] if state else None)
+        if state is not None and state["order"] != self.setup.loader.order_fingerprint(0):
+            raise RequestError(
+                f"{out}: was begun with other pairs, or with the same in another order (shards that were moved between "
+                "places count as others): bring the data back as they were, or choose another --out"
+            )
         self.model, self.built = self.setup.model, self.setup.built
         if not (out / RECIPE).exists():
             write_recipe(out, recipe)
@@ -154,6 +159,7 @@ class _Run:
                     with clock.waiting():
                         batch = next(batches)
                     done = step + 1
+                    self._note_order(done)
                     self._note_skipped(batch.skipped, done)
                     figures = self._step(self.setup.views(batch, step), step)
                     if done % LOG_EVERY == 0 or done == training.steps:
@@ -244,6 +250,13 @@ class _Run:
             if skip.key not in known:
                 self.log.write("skipped", step=self.start, key=skip.key, reason=skip.reason)
 
+    def _note_order(self, step: int) -> None:
+        """Once an epoch, with the step that begins it."""
+        size = self.recipe.training.batch_size
+        epoch = (step * size - 1) // len(self.pairs)
+        if epoch * len(self.pairs) >= (step - 1) * size:
+            self.log.write("order", step=step, epoch=epoch, fingerprint=self.setup.loader.order_fingerprint(epoch))
+
     def _note_skipped(self, skips: Sequence[Skipped], step: int) -> None:
         for skip in skips:
             if skip.key not in self.skipped:
@@ -292,6 +305,7 @@ class _Run:
         state = self.setup.state() | {
             "guard": self.guard.state(),
             "pairs": len(self.pairs),
+            "order": self.setup.loader.order_fingerprint(0),
             "best": self.best,
             "seconds": self.clock.total(),
         }
