@@ -7,8 +7,8 @@ not the number of workers, not the batch size, not what was read before. Where p
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ _SHUFFLE, _SAMPLE, _TURNS = 1, 2, 3  # separate streams of one seed
 WINDOW = 16_384  # pairs that are shuffled together, at least
 TURNS = 64  # positions in which the shares of several sources are kept
 _WHOLE = 1 << 32
+_FINE = 16  # bits of a position in which draws are ordered
 
 
 def order(count: int, seed: int, epoch: int, part: int = 0) -> NDArray[np.int64]:
@@ -53,18 +54,34 @@ def windows(
 
 def turns(weights: Sequence[float], seed: int, number: int) -> tuple[NDArray[np.int64], list[int]]:
     """Which source each of the positions `TURNS * number` and following draws from, and how often each source was drawn
-    from before. After every such block, no source is further than one draw from its exact share."""
-    shares = np.cumsum(np.array(weights, dtype=np.float64))
+    from before. After every such block, each source has its exact share, to one draw and half a draw more for each of
+    the sources."""
+    total = sum(weights)
     # Whole numbers from here on: shares of any length of run are exact.
-    ends = [0, *(round(share / shares[-1] * _WHOLE) for share in shares.tolist())]
-
-    def before(block: int) -> list[int]:
-        drawn = [(block * TURNS * end + _WHOLE // 2) // _WHOLE for end in ends]
-        return [b - a for a, b in pairwise(drawn)]
-
-    done, then = before(number), before(number + 1)
-    counts = [b - a for a, b in zip(done, then, strict=True)]
+    shares = [max(1, round(weight / total * _WHOLE)) for weight in weights]
+    done, then = _drawn(shares, number * TURNS), _drawn(shares, (number + 1) * TURNS)
+    counts = [after - before for before, after in zip(done, then, strict=True)]
     return _generator(_TURNS, seed, number, 0).permutation(np.repeat(np.arange(len(counts)), counts)), done
+
+
+def _drawn(shares: Sequence[int], positions: int) -> list[int]:
+    """How often each source was drawn from in so many positions. It only ever grows: a source's draw number n is due at
+    the time (n - 1/2) / share, and draws are taken as they are due, the first source first where two are at once."""
+    unit = sum(shares) << _FINE
+
+    def due(time: int) -> list[int]:
+        return [(2 * time * share + unit) // (2 * unit) for share in shares]
+
+    slack = len(shares) + 1
+    times = range(max(0, positions - slack) << _FINE, (positions + slack) << _FINE)
+    time = times[bisect_left(times, positions, key=lambda time: sum(due(time)))]
+    drawn = due(time - 1)
+    missing = positions - sum(drawn)
+    for source, count in enumerate(due(time)):
+        taken = min(missing, count - drawn[source])
+        drawn[source] += taken
+        missing -= taken
+    return drawn
 
 
 def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
