@@ -145,6 +145,16 @@ def make_folder(folder: Path) -> None:
         raise SightwordError(f"{folder}: the folder could not be made ({failure.strerror or failure})") from None
 
 
+def cache_folder(name: str) -> Path | None:
+    """A folder of this name in `$SIGHTWORD_CACHE`, or else in `sightword` of the user's cache folder
+    (`$XDG_CACHE_HOME`, `~/.cache`). None where SIGHTWORD_CACHE is empty: then nothing is to be kept."""
+    folder = os.environ.get("SIGHTWORD_CACHE")
+    if folder == "":
+        return None
+    root = Path(folder) if folder else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sightword"
+    return root / name
+
+
 def find_resource(name: str) -> Path:
     """A path, or `package:path/inside/it` for a file or folder that an installed package brings (never imported)."""
     path = Path(name)

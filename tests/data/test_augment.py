@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from sightword.data.augment import Augment
-from sightword.data.images import ImageSpec, flatten
+from sightword.data.images import ImageSpec, flatten, open_image
 from sightword.data.order import sample_rng
 
 Make = Callable[..., Image.Image]
@@ -200,3 +201,29 @@ def test_erase_paints_one_patch() -> None:
 def test_a_wrong_setting_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Augment(**wrong)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_photograph_is_cropped_fast_and_a_drawing_exactly(
+    picture: Make, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    original, augment = picture(500, 400, mode=mode), Augment(crop=(0.5, 0.9), aspect=1.3)
+    found = [apply(augment, original, index).astype(int) for index in range(5)]
+    monkeypatch.setattr("sightword.data.augment.is_small", lambda size: True)
+    exact = [apply(augment, original, index).astype(int) for index in range(5)]
+    differences = [int(np.abs(one - other).max()) for one, other in zip(found, exact, strict=True)]
+    # By the part of a pixel that crops are moved; of a smooth picture, that is a few levels.
+    assert max(differences) <= (4 if mode == "RGB" else 0)
+    assert (max(differences) > 0) == (mode == "RGB")
+
+
+def test_a_jpeg_is_decoded_as_large_as_its_crop_needs(picture: Make) -> None:
+    file = io.BytesIO()
+    picture(640, 480).save(file, "JPEG", quality=95)
+    spec = ImageSpec(size=100)
+    for crop, width in (((0.9, 0.9), 160), ((0.3, 0.3), 320), ((0.05, 0.05), 640)):
+        frame = Augment(crop=crop).frame(spec, sample_rng(0, 0, 0))
+        reduced = open_image(file.getvalue(), enough=frame.enough)
+        assert reduced.width == width
+        assert int(np.abs(frame.cut(reduced).astype(int) - frame.cut(open_image(file.getvalue()))).mean()) <= 2
+    assert open_image(file.getvalue(), enough=Augment().frame(spec, sample_rng(0, 0, 0)).enough).width == 320

@@ -75,7 +75,7 @@ def test_batches_do_not_depend_on_workers(loader: Loader, workers: int, ahead: i
 @pytest.mark.parametrize("start", [1, 2, 5, 9])
 def test_a_run_can_be_taken_up_at_any_batch(loader: Loader, start: int) -> None:
     expected = take(loader, 11)[start:]
-    fresh = replace(loader, _orders={})
+    fresh = replace(loader)
     assert all(map(same, take(fresh, len(expected), start), expected))
 
 

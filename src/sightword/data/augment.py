@@ -1,19 +1,21 @@
 """Augmentation of one picture, drawn from the sample's own random numbers (see `sightword.data.order`).
 
-Everything is done in few passes over few pixels: one crop and resize, one colour matrix.
+Everything is done in few passes over few pixels: one crop and resize, one colour matrix. The crop is drawn before a
+picture is decoded, so that a JPEG is decoded only as large as the crop needs.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFilter
 from pydantic import AfterValidator, Field
 
 from sightword.config import Config
-from sightword.data.images import ImageSpec, flatten
+from sightword.data.fast_images import is_small, resized_by_torch
+from sightword.data.images import FILTERS, ImageSpec, flatten, is_strip
 
 
 def _rising(span: tuple[float, float]) -> tuple[float, float]:
@@ -28,6 +30,52 @@ Picture = np.ndarray[Any, np.dtype[np.uint8]]
 _LUMA = np.array([0.299, 0.587, 0.114])
 _RGB_TO_YIQ = np.array([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
+
+
+class Frame(NamedTuple):
+    """A part of a picture that is not open yet. crop: its side as a share of the picture's shorter one, the root of the
+    ratio of its sides, and where it lies across and down, from 0 to 1; None where the whole picture is taken as the
+    contract says."""
+
+    spec: ImageSpec
+    ground: tuple[int, int, int]
+    crop: tuple[float, float, float, float] | None = None
+
+    def enough(self, size: tuple[int, int]) -> tuple[int, int]:
+        """To what a picture of `size` may be reduced so that the part has as many pixels as the tower takes; twice as
+        many in each direction where nothing else is changed, as in `sightword.data.fast_images`."""
+        if self.crop is None:
+            width, height = self.spec.scaled(*size)
+            return size if is_strip(*size) else (2 * width, 2 * height)
+        spare = min(size) * self.crop[0] / self.spec.size
+        return (math.ceil(size[0] / spare), math.ceil(size[1] / spare)) if spare > 1 else size
+
+    def cut(self, picture: Image.Image) -> Picture:
+        """An RGB or RGBA picture to the part, at the tower's size."""
+        spec = self.spec
+        # Photographs, that is. A drawing with transparency keeps Pillow's pixels whatever its size.
+        fast = picture.mode == "RGB" and not is_small(picture.size)
+        picture = flatten(picture, self.ground)
+        if self.crop is None:
+            return np.asarray(spec.fit(picture))
+        share, ratio, across, down = self.crop
+        # The crop is a share of the largest centred square, so that the aspect ratio of a photo is not squashed.
+        side = min(picture.size) * share
+        width, height = side * ratio, side / ratio
+        left, top = across * (picture.width - width), down * (picture.height - height)
+        margin = math.ceil(max(0.0, -left, -top, left + width - picture.width, top + height - picture.height))
+        if margin:
+            wider = Image.new("RGB", (picture.width + 2 * margin, picture.height + 2 * margin), self.ground)
+            wider.paste(picture, (margin, margin))
+            picture, left, top = wider, left + margin, top + margin
+        box = (left, top, min(left + width, picture.width), min(top + height, picture.height))
+        target = spec.size, spec.size
+        if not fast:
+            return np.asarray(picture.resize(target, FILTERS[spec.interpolation], box=box))
+        # The part of a pixel by which the crop is moved is lost among so many.
+        first, last = (math.floor(box[0]), math.floor(box[1])), (math.ceil(box[2]), math.ceil(box[3]))
+        part = picture.crop((*first, *last))
+        return resized_by_torch(part, part.size, target, spec.interpolation)
 
 
 class Augment(Config):
@@ -53,12 +101,29 @@ class Augment(Config):
 
     def __call__(self, picture: Image.Image, spec: ImageSpec, rng: np.random.Generator) -> Picture:
         """An RGB or RGBA picture to uint8 [size, size, 3]."""
+        return self.finish(picture, self.frame(spec, rng), rng)
+
+    def frame(self, spec: ImageSpec, rng: np.random.Generator) -> Frame:
+        """Which part of a picture is taken, drawn before the picture is there."""
         ground = spec.background or (0, 0, 0)
         if rng.random() < self.background:
             red, green, blue = rng.integers(0, 256, 3).tolist()
             ground = (red, green, blue)
-        picture = flatten(picture, ground)
-        picture = self._crop(picture, spec, ground, rng)
+        if self.crop == (1.0, 1.0) and self.aspect == 1.0:
+            return Frame(spec, ground)
+        low, high = self.crop
+        share = float(rng.uniform(low, high))
+        ratio = math.exp(float(rng.uniform(-1, 1)) * math.log(self.aspect))
+        across, down = float(rng.uniform(0, 1)), float(rng.uniform(0, 1))
+        return Frame(spec, ground, (math.sqrt(share), math.sqrt(ratio), across, down))
+
+    def finish(self, picture: Image.Image, frame: Frame, rng: np.random.Generator) -> Picture:
+        """What `frame` says of the picture, with all that follows."""
+        spec, ground = frame.spec, frame.ground
+        part = frame.cut(picture)
+        if not self._changes:
+            return part
+        picture = Image.fromarray(part)
         if self.rotate:
             angle = float(rng.uniform(-self.rotate, self.rotate))
             picture = picture.rotate(angle, Image.Resampling.BILINEAR, fillcolor=ground)
@@ -70,31 +135,14 @@ class Augment(Config):
         if self.erase and rng.random() < self.erase:
             width, height = (int(spec.size * side) for side in rng.uniform(0.15, 0.45, 2))
             left, top = int(rng.integers(0, spec.size - width)), int(rng.integers(0, spec.size - height))
-            picture = picture.copy()  # it may still be the caller's
             picture.paste(tuple(rng.integers(0, 256, 3).tolist()), (left, top, left + width, top + height))
         return np.asarray(picture)
 
-    def _crop(
-        self, picture: Image.Image, spec: ImageSpec, ground: tuple[int, int, int], rng: np.random.Generator
-    ) -> Image.Image:
-        if self.crop == (1.0, 1.0) and self.aspect == 1.0:
-            return spec.fit(picture)
-        low, high = self.crop
-        share = float(rng.uniform(low, high))
-        ratio = math.exp(float(rng.uniform(-1, 1)) * math.log(self.aspect))
-        # The crop is a share of the largest centred square, so that the aspect ratio of a photo is not squashed.
-        side = min(picture.size) * math.sqrt(share)
-        width, height = side * math.sqrt(ratio), side / math.sqrt(ratio)
-        left = float(rng.uniform(0, 1)) * (picture.width - width)
-        top = float(rng.uniform(0, 1)) * (picture.height - height)
-        margin = math.ceil(max(0.0, -left, -top, left + width - picture.width, top + height - picture.height))
-        if margin:
-            wider = Image.new("RGB", (picture.width + 2 * margin, picture.height + 2 * margin), ground)
-            wider.paste(picture, (margin, margin))
-            picture, left, top = wider, left + margin, top + margin
-        box = (left, top, min(left + width, picture.width), min(top + height, picture.height))
-        filter_ = Image.Resampling.BICUBIC if spec.interpolation == "bicubic" else Image.Resampling.BILINEAR
-        return picture.resize((spec.size, spec.size), filter_, box=box)
+    @property
+    def _changes(self) -> bool:
+        """Whether anything is done to what the frame has cut."""
+        turned, coloured = self.rotate or self.flip, self.brightness or self.contrast or self.saturation or self.hue
+        return bool(turned or coloured or self.grey or self.blur or self.erase)
 
     def _colour(self, picture: Image.Image, rng: np.random.Generator) -> Image.Image:
         brightness, contrast, saturation, turn = rng.uniform(-1, 1, 4)

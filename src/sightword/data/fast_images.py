@@ -60,12 +60,21 @@ def prepare_fast(spec: ImageSpec, resize: Resize, image: ImageLike) -> NDArray[n
     return np.asarray(spec.fit(resized) if _exactly(size) else spec.window(resized))
 
 
+def is_small(size: tuple[int, int]) -> bool:
+    return size[0] * size[1] <= _SMALL
+
+
 def _exactly(size: tuple[int, int]) -> bool:
-    return size[0] * size[1] <= _SMALL or is_strip(*size)
+    return is_small(size) or is_strip(*size)
 
 
 def resize_with_torch(picture: Image.Image, size: Size, scaled: Size, filter_: Resample) -> Image.Image:
     """size: of the picture before it was reduced."""
+    return Image.fromarray(resized_by_torch(picture, size, scaled, filter_))
+
+
+def resized_by_torch(picture: Image.Image, size: Size, scaled: Size, filter_: Resample) -> NDArray[np.uint8]:
+    """The same as an array [height, width, 3]."""
     import torch
     import torch.nn.functional as F
 
@@ -78,7 +87,7 @@ def resize_with_torch(picture: Image.Image, size: Size, scaled: Size, filter_: R
         factor = round(max(size) / max(picture.size)) * (1 + 1e-6)
         options = {"scale_factor": (height * factor / size[1], width * factor / size[0])}
     out_13HW = F.interpolate(pixels_13HW, mode=filter_, antialias=True, **options)
-    return Image.fromarray(out_13HW[0, :, :height, :width].permute(1, 2, 0).numpy())
+    return out_13HW[0, :, :height, :width].permute(1, 2, 0).numpy()
 
 
 def resize_with_pillow(picture: Image.Image, size: Size, scaled: Size, filter_: Resample) -> Image.Image:

@@ -7,10 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sightword.data.pairs import Pair, PairList, Skipped, is_image_file
-from sightword.data.tables import PATH_COLUMNS, open_table
+from sightword.data.tables import PATH_COLUMNS, TEXT_COLUMNS, open_table
 from sightword.errors import RequestError
-
-_TEXT_COLUMNS = ("text", "caption", "title")
 
 
 def read_pairs(path: str | Path) -> PairList:
@@ -95,11 +93,11 @@ def _rows(path: Path) -> Iterable[tuple[str, str]]:
 def _columns(path: Path, names: Iterable[str]) -> tuple[str, str]:
     names = list(names)
     image = next((name for name in PATH_COLUMNS if name in names), None)
-    text = next((name for name in _TEXT_COLUMNS if name in names), None)
+    text = next((name for name in TEXT_COLUMNS if name in names), None)
     if image is None or text is None:
         raise RequestError(
             f"{path}: needs a column of paths (one of {', '.join(PATH_COLUMNS)}) and one of texts "
-            f"(one of {', '.join(_TEXT_COLUMNS)}); it has {', '.join(names) or 'none'}"
+            f"(one of {', '.join(TEXT_COLUMNS)}); it has {', '.join(names) or 'none'}"
         )
     return image, text
 

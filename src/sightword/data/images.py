@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,20 @@ from sightword.errors import ImageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-# A path, the bytes of a file, a PIL image, or an array: uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4].
-ImageLike: TypeAlias = "str | Path | bytes | Image.Image | np.ndarray[Any, Any]"
+
+class InFile(ABC):
+    """A picture inside another file, which is read when it is opened. `str()` of it is its name in messages."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def read(self) -> bytes:
+        """The bytes of the picture's own file. Raises ImageError."""
+
+
+# A path, the bytes of a file, a file inside another, a PIL image, or an array: uint8 [H, W], [H, W, 1], [H, W, 3] or
+# [H, W, 4].
+ImageLike: TypeAlias = "str | Path | bytes | InFile | Image.Image | np.ndarray[Any, Any]"
 Resample: TypeAlias = Literal["bicubic", "bilinear"]
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -100,9 +113,15 @@ class ImageSpec(Config):
         """uint8 [B, 3, H, W] to float32, zero mean and unit deviation by the contract's figures."""
         import torch
 
-        mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
-        return (images.float() / 255 - mean) / std
+        mean, std = (torch.tensor(figures, device=images.device) for figures in (self.mean, self.std))
+        # In place: on a CPU, fresh memory for each step costs more than the step.
+        values = images.to(torch.float32, copy=True).div_(255)
+        if values.is_contiguous(memory_format=torch.channels_last):
+            # The three channels lie side by side: whole rows of pixels make longer vectors than single ones.
+            rows = values.permute(0, 2, 3, 1).flatten(2)
+            rows.sub_(mean.repeat(images.shape[3])).div_(std.repeat(images.shape[3]))
+            return values
+        return values.sub_(mean.view(1, 3, 1, 1)).div_(std.view(1, 3, 1, 1))
 
 
 def is_strip(width: int, height: int) -> bool:
@@ -112,7 +131,7 @@ def is_strip(width: int, height: int) -> bool:
 
 def describe(image: ImageLike) -> str:
     """A short name for messages."""
-    if isinstance(image, str | Path):
+    if isinstance(image, str | Path | InFile):
         return str(image)
     if isinstance(image, bytes):
         return f"image of {len(image):,} bytes"
@@ -124,8 +143,13 @@ def describe(image: ImageLike) -> str:
     return type(image).__name__
 
 
-def open_image(image: ImageLike, orient: bool = True) -> Image.Image:
+def open_image(
+    image: ImageLike, orient: bool = True, enough: Callable[[tuple[int, int]], tuple[int, int]] | None = None
+) -> Image.Image:
     """Decode `image` to mode RGB, or RGBA where it has transparency.
+
+    enough: from the size of a picture to the smallest size that will do. The file of a JPEG is then decoded at 1/2, 1/4
+    or 1/8 of its size (rounded up) where that is no less.
 
     The first frame stands for an animation; 16-bit grey is scaled to 8 bits. Pillow's limit on the number of pixels
     stays on. Raises ImageError for whatever cannot be read.
@@ -135,6 +159,8 @@ def open_image(image: ImageLike, orient: bool = True) -> Image.Image:
         if isinstance(image, np.ndarray):
             return _from_array(image, name)
         picture = _opened(image, name)
+        if enough is not None and picture is not image:  # which is its owner's, and stays as it is
+            picture.draft(None, enough(picture.size))
         return _to_rgb(ImageOps.exif_transpose(picture) if orient else picture)
 
 
@@ -168,6 +194,8 @@ def _opened(image: ImageLike, name: str) -> Image.Image:
     """A PIL image, of which only the header need be read."""
     if isinstance(image, Image.Image):
         return image
+    if isinstance(image, InFile):
+        image = image.read()
     if not isinstance(image, str | Path | bytes):
         raise ImageError(name, "an image is a path, bytes, a PIL image or a numpy array")
     if isinstance(image, str | Path) and Path(image).is_dir():

@@ -13,9 +13,10 @@ import torch
 
 from sightword.data.augment import Augment, Picture
 from sightword.data.images import ImageSpec, open_image
-from sightword.data.order import order, sample_rng, share_of
+from sightword.data.order import sample_rng, share_of
 from sightword.data.pairs import Batch, Pair, Skipped, Source, label_id
 from sightword.data.tokenizer import Tokenizer
+from sightword.data.walk import Walk, walk
 from sightword.errors import ImageError
 
 
@@ -50,7 +51,14 @@ class Loader:
     ahead: int = 4
     rank: int = 0
     ranks: int = 1
-    _orders: dict[int, np.ndarray] = field(default_factory=dict)
+    _walk: Walk = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._walk = walk(self.source, self.seed)
+
+    def order_fingerprint(self, epoch: int) -> str:
+        """16 hexadecimal digits: equal where the pairs of an epoch and their order are. No picture is read."""
+        return self._walk.fingerprint(epoch)
 
     def batches(self, start: int = 0) -> Generator[Batch, None, None]:
         """Batch after batch without end, from batch number `start`. The last batch of an epoch is filled from the next
@@ -77,28 +85,17 @@ class Loader:
 
     def sample(self, position: int) -> Sample | Skipped:
         """The sample at `position` of the run: a pure function of it, the seed and the source."""
-        epoch, place = divmod(position, len(self.source))
-        index = int(self._order(epoch)[place])
+        epoch, index = self._walk(position)
         pair = self.source[index]
         rng = sample_rng(self.seed, epoch, index)
         caption, text = self._text(pair, rng)
+        frame = self.augment.frame(self.spec, rng)
         try:
-            picture = open_image(pair.image, orient=self.spec.orient)
+            picture = open_image(pair.image, orient=self.spec.orient, enough=frame.enough)
         except ImageError as error:
             return Skipped(pair.key, error.reason)
-        pixels = self.augment(picture, self.spec, rng)
+        pixels = self.augment.finish(picture, frame, rng)
         return Sample(pixels, text, caption, pair.name, pair.key, int(rng.integers(2**62)), index)
-
-    def _order(self, epoch: int) -> np.ndarray:
-        # Called from several threads at once, and for many epochs where the source is smaller than a batch: an order
-        # that another thread has dropped meanwhile is still good here.
-        found = self._orders.get(epoch)
-        if found is None:
-            found = order(len(self.source), self.seed, epoch)
-            if len(self._orders) > 3:
-                self._orders.pop(min(self._orders.copy(), default=epoch), None)
-            self._orders[epoch] = found
-        return found
 
     def _text(self, pair: Pair, rng: np.random.Generator) -> tuple[str, str]:
         """A text of the pair, and the sentence that it stands in."""
@@ -107,7 +104,8 @@ class Loader:
         text = pair.texts[0]
         if which >= self.first and len(pair.texts) > 1:
             text = pair.texts[1 + int((which - self.first) / (1 - self.first) * (len(pair.texts) - 1))]
-        return text, self.templates[int(template * len(self.templates))].replace("{}", text)
+        templates = pair.templates or self.templates
+        return text, templates[int(template * len(templates))].replace("{}", text)
 
     def _collate(self, outcomes: Sequence[Sample | Skipped]) -> Batch:
         samples = [outcome for outcome in outcomes if isinstance(outcome, Sample)]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sightword.data.images import ImageLike
 
@@ -23,6 +27,7 @@ class Pair:
         there is no label.
     group: where the image comes from (a vendor, a camera, a site), for accuracy by group.
     key: names the pair in logs and reports.
+    templates: the sentences that its texts stand in, where its source has its own.
     """
 
     image: ImageLike
@@ -30,6 +35,7 @@ class Pair:
     key: str
     label: str = ""
     group: str = ""
+    templates: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -44,15 +50,35 @@ class Skipped:
     reason: str
 
 
-class Source(Protocol):
-    """Pairs that can be reached by their index. `skipped` lists what was left out when the source was opened."""
+class Pairs(Protocol):
+    """Pairs one after the other. To reach one is cheap: its picture is read when it is opened."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Pair: ...
+
+    def __iter__(self) -> Iterator[Pair]: ...
+
+
+class Source(Pairs, Protocol):
+    """What a training draws from.
+
+    skipped: what was left out when the source was opened. blocks: None where any pair can be read at any time;
+    otherwise how many pairs, one after the other, are in each part that is read as a whole (a shard that is elsewhere,
+    row groups of a table). fingerprint: of what the pairs are, in their order; not of the pictures.
+    """
 
     @property
     def skipped(self) -> Sequence[Skipped]: ...
 
-    def __len__(self) -> int: ...
+    @property
+    def blocks(self) -> NDArray[np.int64] | None: ...
 
-    def __getitem__(self, index: int) -> Pair: ...
+    @property
+    def fingerprint(self) -> bytes: ...
+
+    def expect(self, blocks: Sequence[int]) -> None:
+        """These blocks will be wanted soon."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +88,64 @@ class PairList:
     pairs: Sequence[Pair]
     skipped: Sequence[Skipped] = ()
 
+    blocks = None
+
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int, /) -> Pair:
         return self.pairs[index]
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.pairs)
+
+    @property
+    def fingerprint(self) -> bytes:
+        return digest_of(pair.key for pair in self.pairs)
+
+    def expect(self, blocks: Sequence[int]) -> None:
+        """There are none."""
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some of the pairs of a source: those of `indices`, which rise."""
+
+    source: Source
+    indices: NDArray[np.uint32]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int, /) -> Pair:
+        return self.source[int(self.indices[index])]
+
+    def __iter__(self) -> Iterator[Pair]:
+        return (self.source[index] for index in self.indices.tolist())
+
+    @property
+    def skipped(self) -> Sequence[Skipped]:
+        return self.source.skipped
+
+    @cached_property
+    def blocks(self) -> NDArray[np.int64] | None:
+        if self.source.blocks is None:
+            return None
+        return np.diff(np.searchsorted(self.indices, self.source.blocks.cumsum()), prepend=0)
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        return hashlib.sha256(self.source.fingerprint + self.indices.tobytes()).digest()
+
+    def expect(self, blocks: Sequence[int]) -> None:
+        self.source.expect(blocks)
+
+
+def digest_of(keys: Iterable[str]) -> bytes:
+    digest = hashlib.sha256()
+    for key in keys:
+        digest.update(key.encode("utf-8", "surrogatepass") + b"\0")
+    return digest.digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,18 +208,6 @@ class Batch:
             theirs=None if self.theirs is None else (self.theirs[0][rows], self.theirs[1][rows]),
         )
 
-    def rows(self, rows: slice) -> Batch:
-        """These rows alone."""
-        return replace(
-            self,
-            images=self.images[rows],
-            tokens=Tokens(self.tokens.ids[rows], self.tokens.lengths[rows]),
-            labels=self.labels[rows],
-            keys=self.keys[rows],
-            draws=self.draws[rows],
-            keep=None if self.keep is None else self.keep[rows],
-        )
-
     def __len__(self) -> int:
         return self.images.shape[0]
 
@@ -153,6 +220,15 @@ def fraction_of(text: str) -> float:
 def label_id(label: str) -> int:
     """A 63-bit number for a label: equal labels, equal numbers, in every process."""
     return int.from_bytes(hashlib.sha1(label.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 1
+
+
+def split(source: Source, share: float) -> tuple[Source, Subset]:
+    """As `hold_out`, of a source that is not held in memory: (the rest, about `share` of its pairs)."""
+    if not share:
+        return source, Subset(source, np.zeros(0, np.uint32))
+    held = np.fromiter((fraction_of(pair.key) < share for pair in source), np.bool_, len(source))
+    indices = np.arange(len(source), dtype=np.uint32)
+    return Subset(source, indices[~held]), Subset(source, indices[held])
 
 
 def hold_out(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]:

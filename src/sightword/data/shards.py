@@ -5,54 +5,90 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from sightword.data.pairs import IMAGE_SUFFIXES
 from sightword.data.stored import StoredImage, printable, stamp_of
 from sightword.errors import ImageError, RequestError
 
+_DAMAGED = "the shard is damaged or cut short: what follows in it was not read"
 
-def list_members(path: Path, source: str, extension: str | None = None) -> Iterator[StoredImage]:
-    """The images of a shard, one a key, in the order of the shard.
+
+class Member(NamedTuple):
+    """A member of a shard: its whole name, the key and the extension in it, where its bytes are, and why it is not to
+    be read. What cannot be read as members at all is one without a key and with a fault."""
+
+    name: str
+    key: str
+    ending: str
+    start: int
+    size: int
+    fault: str
+
+
+def walk_members(file: BinaryIO, shard: str) -> Iterator[Member]:
+    """The members of a shard but for folders and hidden files, in their order. `shard` is its name, for messages.
 
     A key is a member's name up to the first dot of its last part, and what follows is its extension, as in WebDataset.
-    `extension` says which member is the image (`jpg`, `left.png`); otherwise it is the first with an image's.
-
-    A member whose name leaves the folder (absolute, or with `..`), a link, a further image of a key and a member that
-    is cut short are given with the reason why they are not read. Raises RequestError for what is no tar file.
+    A member whose name leaves the folder (absolute, or with `..`), a link and a member that is cut short have a fault.
+    Raises RequestError for what is no tar file.
     """
+    length = file.seek(0, 2)
+    file.seek(0)
     try:
-        stamp, length = stamp_of(path), path.stat().st_size
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            last: str | None = None  # the key whose image was found
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            fault = ""
             try:
                 for member in tar:
                     tar.members = []  # type: ignore[attr-defined]  # or it would keep all of them
                     key, ending = _split(member.name)
-                    reason = "its name leaves the folder (absolute, or with ..)" if _leaves(member.name) else ""
-                    if not reason and (member.isdir() or not key or not _fits(ending, extension)):
+                    leaves = _leaves(member.name)
+                    if not leaves and (member.isdir() or not key):
                         continue
-                    if not reason:
-                        reason = _fault(member, length, again=key == last)
-                    if not reason:
-                        last = key
-                    yield StoredImage(
-                        key=printable(member.name if reason else key),
-                        source=source,
-                        file=str(path),
-                        start=member.offset_data,
-                        size=member.size,
-                        stamp=stamp,
-                        reason=reason,
-                    )
+                    why = "its name leaves the folder (absolute, or with ..)" if leaves else _fault(member, length)
+                    yield Member(member.name, key, ending, member.offset_data, member.size, why)
                 file.seek(tar.offset)
-                damaged = any(file.read(tarfile.BLOCKSIZE))
+                end = file.read(tarfile.BLOCKSIZE)
+                if any(end):
+                    fault = _DAMAGED
+                elif not end:
+                    fault = "the shard has no end mark: it is likely cut short"
             except tarfile.ReadError:
-                damaged = True
-            if damaged:
-                reason = "the shard is damaged or cut short: what follows in it was not read"
-                yield StoredImage(key=printable(path.name), source=source, file=str(path), reason=reason)
+                fault = _DAMAGED
+            if fault:
+                yield Member("", "", "", 0, 0, fault)
     except tarfile.ReadError as failure:
-        raise RequestError(f"{path}: not a readable tar file ({failure})") from None
+        raise RequestError(f"{shard}: not a readable tar file ({failure})") from None
+
+
+def list_members(path: Path, source: str, extension: str | None = None) -> Iterator[StoredImage]:
+    """The images of a shard, one a key, in the order of the shard.
+
+    `extension` says which member is the image (`jpg`, `left.png`); otherwise it is the first with an image's. A member
+    with a fault and a further image of a key are given with the reason why they are not read. Raises RequestError for
+    what is no tar file.
+    """
+    try:
+        stamp = stamp_of(path)
+        with path.open("rb") as file:
+            last: str | None = None  # the key whose image was found
+            for member in walk_members(file, str(path)):
+                damaged = not member.name
+                if not damaged and not _leaves(member.name) and not fits(member.ending, extension):
+                    continue
+                again = "is a further image of its key: choose by the image column" if member.key == last else ""
+                reason = member.fault or again
+                if not reason:
+                    last = member.key
+                yield StoredImage(
+                    key=printable(path.name if damaged else member.name if reason else member.key),
+                    source=source,
+                    file=str(path),
+                    start=member.start,
+                    size=member.size,
+                    stamp=stamp,
+                    reason=reason,
+                )
     except OSError as failure:
         raise RequestError(f"{path}: not readable ({failure.strerror or failure})") from None
 
@@ -76,7 +112,7 @@ def _split(name: str) -> tuple[str, str]:
     return (folder + slash + stem if stem else ""), ending.lower()
 
 
-def _fits(ending: str, extension: str | None) -> bool:
+def fits(ending: str, extension: str | None) -> bool:
     if extension is not None:
         return ending == extension.lower().removeprefix(".")
     return "." + ending.rpartition(".")[2] in IMAGE_SUFFIXES
@@ -87,9 +123,9 @@ def _leaves(name: str) -> bool:
     return ".." in parts or not parts[0] or parts[0].endswith(":")
 
 
-def _fault(member: tarfile.TarInfo, length: int, again: bool) -> str:
+def _fault(member: tarfile.TarInfo, length: int) -> str:
     if not member.isreg() or member.issparse():
         return "is a link or no plain file"
     if member.offset_data + member.size > length:
         return "is cut short by the end of the shard"
-    return "is a further image of its key: choose by the image column" if again else ""
+    return ""

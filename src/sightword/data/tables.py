@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sightword.data.stored import StoredImage, printable, stamp_of
 from sightword.errors import ImageError, RequestError
@@ -13,6 +13,8 @@ from sightword.errors import ImageError, RequestError
 PATH_COLUMNS = ("path", "image", "filepath", "file", "filename", "file_name", "file_path", "image_path")
 BYTES_COLUMNS = ("image", "img", "picture", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes")
 KEY_COLUMNS = ("key", "__key__", "id")
+TEXT_COLUMNS = ("text", "caption", "title", "txt")
+LABEL_COLUMNS = ("label", "cls")
 _ROWS = 64  # read at a time: bytes of pictures may be large
 
 
@@ -60,6 +62,59 @@ def list_rows(
                     row += 1
         except (pyarrow.ArrowException, OSError) as failure:
             raise RequestError(f"{path}: row {row} and what follows cannot be read ({failure})") from None
+
+
+def holds_bytes(path: Path) -> bool:
+    """Whether a table has a column with bytes of images."""
+    with open_table(path) as table:
+        kinds = {field.name: _kind(field.type) for field in table.schema_arrow}
+    return any(kinds.get(name) in ("bytes", "struct") for name in BYTES_COLUMNS)
+
+
+class TextGroup(NamedTuple):
+    """A row group of a table of pairs: (key, text, label, number of the row) each; fault: why it could not be read."""
+
+    rows: Sequence[tuple[str, str, str, int]]
+    fault: str = ""
+
+
+def list_texts(path: Path, name: str) -> Iterator[TextGroup]:
+    """The texts of a table with bytes of images, by row group. Raises RequestError where a column is not there."""
+    import pyarrow
+
+    with open_table(path) as table:
+        names = table.schema_arrow.names
+        _image_column(table.schema_arrow, Path(name), None, paths=False)
+        key, text, label = (
+            next((column for column in columns if column in names), None)
+            for columns in (KEY_COLUMNS, TEXT_COLUMNS, LABEL_COLUMNS)
+        )
+        if text is None and label is None:
+            raise RequestError(
+                f"{name}: has no column of texts (one of {', '.join(TEXT_COLUMNS)}) or of labels; "
+                f"it has {', '.join(names)}"
+            )
+        first = 0
+        for group in range(table.num_row_groups):
+            count = table.metadata.row_group(group).num_rows
+            columns = [column for column in (key, text, label) if column]
+            try:
+                read = table.read_row_group(group, columns=columns)
+            except (pyarrow.ArrowException, OSError) as failure:
+                yield TextGroup((), f"rows {first} to {first + count - 1} cannot be read ({failure})")
+            else:
+                keys = _strings(read, key, [str(row) for row in range(first, first + count)])
+                texts, labels = _strings(read, text, [""] * count), _strings(read, label, [""] * count)
+                yield TextGroup([*zip(keys, texts, labels, range(first, first + count), strict=True)])
+            first += count
+
+
+def _strings(table: Any, column: str | None, instead: list[str]) -> list[str]:
+    """instead: of a column that is not there, and of its empty cells."""
+    if column is None:
+        return instead
+    values = table[column].to_pylist()
+    return [default if value is None else str(value) for value, default in zip(values, instead, strict=True)]
 
 
 def read_rows(images: Iterable[StoredImage], image_column: str | None) -> Iterator[bytes | str | ImageError]:

@@ -70,7 +70,7 @@ def run_training(
         return model_card(str(out / MODEL), contract, "native", parameters)
 
     provenance = {"recipe": recipe.model_dump(mode="json"), "pairs": len(data.train), "versions": versions()}
-    watch = validate if data.validation else None
+    watch = validate if len(data.validation) else None
     return Trained(train(recipe, out, data.train, watch, device, progress, provenance, card, announce), data)
 
 
@@ -100,7 +100,7 @@ def evaluate_quickstart(
         raise RequestError("the quickstart runs the emoji benchmark: its recipe needs data.source = 'emoji'")
     embedder = Embedder(*load_checkpoint(trained.result.model), device=device, decode="exact")
     templates = {"plain": recipe.evaluation.plain, "ensemble": recipe.evaluation.ensemble}
-    evidence = evaluate_emoji(embedder, benchmark, templates, trained.data.train.pairs, progress)
+    evidence = evaluate_emoji(embedder, benchmark, templates, [*trained.data.train], progress)
     # A run that was finished before was not trained in this sitting: its minutes then precede the start.
     before = 0.0 if trained.result.finished_before else training
     setup = max(0.0, (begun - started) / 60 - before) if started else 0.0

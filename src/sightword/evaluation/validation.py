@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sightword.data.pairs import Pair
+from sightword.data.pairs import Pairs
 from sightword.embedding.embedder import Embedder
 from sightword.evaluation.rows import Row, share_row
 from sightword.evaluation.zero_shot import embed_pairs
 
 
-def validation_row(embedder: Embedder, pairs: Sequence[Pair], names: Sequence[str]) -> Row:
+def validation_row(embedder: Embedder, pairs: Pairs, names: Sequence[str]) -> Row:
     """Top-1 of held-out pictures among `names`, with the plain prompt. A name too long for the model is cut."""
     pictures = embed_pairs(embedder, pairs)
     head_CD = embedder.embed_texts(names, truncate=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sightword.data.pairs import Pair, Skipped
+from sightword.data.pairs import Pair, Pairs, Skipped
 from sightword.embedding.base import Vectors
 from sightword.embedding.embedder import Embedder
 from sightword.errors import ImageError, SightwordError
@@ -51,12 +51,12 @@ class Judged:
         return self.rank < k
 
 
-def embed_pairs(embedder: Embedder, pairs: Sequence[Pair], progress: Callable[[int], None] | None = None) -> Pictures:
+def embed_pairs(embedder: Embedder, pairs: Pairs, progress: Callable[[int], None] | None = None) -> Pictures:
     """Raises SightwordError where not one picture can be read."""
     errors: dict[int, ImageError] = {}
     vectors = embedder.embed_images((pair.image for pair in pairs), skipped=errors, progress=progress)
     skipped = tuple(Skipped(pairs[i].key, error.reason) for i, error in errors.items())
-    if pairs and not len(vectors):
+    if len(pairs) and not len(vectors):
         raise SightwordError(f"none of the {len(pairs)} pictures could be read, the first: {errors[0]}")
     return Pictures(tuple(pair for i, pair in enumerate(pairs) if i not in errors), vectors, skipped)
 

@@ -9,26 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
 from sightword.embedding.base import BaseEmbedder, Vectors
 from sightword.errors import SightwordError
-from sightword.files import whole_file
+from sightword.files import cache_folder, whole_file
 
 KEPT = 256
 
 
 def head_file(embedder: BaseEmbedder, labels: tuple[str, ...], templates: tuple[str, ...]) -> Path | None:
     """Where the head of these is kept: named by all that it depends on. None where nothing is to be kept."""
-    folder = os.environ.get("SIGHTWORD_CACHE")
-    if folder == "":
+    folder = cache_folder("heads")
+    if folder is None:
         return None
-    root = Path(folder) if folder else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sightword"
     name = hashlib.sha256(json.dumps([embedder.fingerprint, labels, templates]).encode()).hexdigest()
-    return root / "heads" / f"{name}.npy"
+    return folder / f"{name}.npy"
 
 
 def read_head(path: Path, shape: tuple[int, int]) -> Vectors | None:

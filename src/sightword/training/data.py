@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from sightword.data.emoji import EmojiBenchmark, read_emoji
-from sightword.data.folder import read_pairs
-from sightword.data.pairs import Pair, PairList, hold_out
+from sightword.data.mixture import Mixture
+from sightword.data.pairs import PairList, Pairs, Source, hold_out, split
+from sightword.data.sources import open_pairs
 from sightword.errors import RequestError
-from sightword.training.recipe import DataRecipe
+from sightword.training.recipe import DataRecipe, SourceRecipe
+
+_TEXTS = 1_000_000  # pairs whose texts a tokenizer is trained on
 
 
 @dataclass(frozen=True)
 class TrainingData:
     """names: what a held-out picture is matched against. benchmark: where the source is one."""
 
-    train: PairList
-    validation: tuple[Pair, ...]
+    train: Source
+    validation: Pairs
     names: tuple[str, ...]
     benchmark: EmojiBenchmark | None = None
 
@@ -30,10 +35,56 @@ def read_data(recipe: DataRecipe) -> TrainingData:
         unseen = set(benchmark.unseen)
         seen = tuple(name for name in benchmark.names if name not in unseen)
         return TrainingData(PairList(rest + extra), tuple(held), seen, benchmark)
+    if recipe.source == "mixture":
+        halves = [_read(source.path, recipe.validation, source.classes) for source in recipe.sources]
+        templates = [_sentences(source, recipe.templates) for source in recipe.sources]
+        # Without weights, no pair comes more often than another.
+        weights = tuple(
+            source.weight or float(len(train)) for source, (train, _) in zip(recipe.sources, halves, strict=True)
+        )
+        train: Source = Mixture([train for train, _ in halves], weights, templates)
+        held_out = Mixture([held for _, held in halves], weights, templates)
+        return TrainingData(train, held_out, _names(held_out))
     assert recipe.path is not None
-    found = read_pairs(recipe.path)
-    rest, held = hold_out(found.pairs, recipe.validation)
-    if not rest:
-        raise RequestError(f"{recipe.path}: data.validation = {recipe.validation} leaves no pair to train on")
-    names = tuple(sorted({pair.name for pair in held}))
-    return TrainingData(PairList(rest, found.skipped), tuple(held), names)
+    train, pairs = _read(recipe.path, recipe.validation)
+    return TrainingData(train, pairs, _names(pairs))
+
+
+def _read(path: str | tuple[str, ...], validation: float, classes: str | None = None) -> tuple[Source, Source]:
+    """What trains, and what is held out."""
+    found = open_pairs(path, _lines(classes) if classes else ())
+    rest, held = split(found, validation)
+    if not len(rest):
+        where = path if isinstance(path, str) else ", ".join(path)
+        raise RequestError(f"{where}: data.validation = {validation} leaves no pair to train on")
+    return rest, held
+
+
+def _lines(file: str) -> list[str]:
+    try:
+        return [line.strip() for line in Path(file).read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as failure:
+        raise RequestError(f"{file}: the names of the classes are not readable ({failure})") from None
+
+
+def _sentences(source: SourceRecipe, templates: Sequence[str]) -> tuple[str, ...]:
+    return tuple(source.prefix + template for template in source.templates or templates)
+
+
+def _names(pairs: Pairs) -> tuple[str, ...]:
+    return tuple(sorted({pair.name for pair in pairs}))
+
+
+def training_texts(pairs: Source, templates: Sequence[str], all_texts: bool) -> list[str]:
+    """All sentences that the pairs can be shown with, sorted; of more than a million pairs, those of a part that is
+    spread evenly. all_texts: not only the first text of each."""
+    step = -(-len(pairs) // _TEXTS)
+    some = pairs if step == 1 else map(pairs.__getitem__, range(0, len(pairs), step))
+    return sorted(
+        {
+            template.replace("{}", text)
+            for pair in some
+            for text in (pair.texts if all_texts else pair.texts[:1])
+            for template in pair.templates or templates
+        }
+    )

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sightword.data.pairs import Batch, PairList, Tokens
+from sightword.data.pairs import Batch, Source, Tokens
 from sightword.embedding.embedder import find_device
 from sightword.errors import RequestError, SightwordError
 from sightword.training.folder import RECIPE
@@ -144,7 +144,7 @@ def _of_parameters(names: list[str]) -> str:
     return f"Not finite are the gradients of {', '.join(names[:_NAMED])}{more}. "
 
 
-def replay(file: str | Path, recipe: Recipe, pairs: PairList, device: str = "auto") -> Replay:
+def replay(file: str | Path, recipe: Recipe, pairs: Source, device: str = "auto") -> Replay:
     """Compute a refused step again, from the file that it left. recipe, pairs: those of the run.
 
     On the device where it happened, loss and gradients are the same to the bit. Raises RequestError for another file.

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sightword.checkpoints.contract import Contract
 from sightword.checkpoints.native import save_checkpoint
-from sightword.data.pairs import Batch, PairList, Skipped
+from sightword.data.pairs import Batch, Skipped, Source
 from sightword.embedding.embedder import Embedder, find_device
 from sightword.errors import FullDiskError, RequestError, SightwordError, SightwordWarning, StoppedError
 from sightword.training.clock import Clock
@@ -78,7 +78,7 @@ class Result:
 def train(
     recipe: Recipe,
     out: str | Path,
-    pairs: PairList,
+    pairs: Source,
     validate: Validate | None = None,
     device: str = "auto",
     progress: Callable[[Status], None] | None = None,
@@ -138,7 +138,7 @@ class _Run:
         recipe: Recipe,
         out: Path,
         place: Path,
-        pairs: PairList,
+        pairs: Source,
         device: torch.device,
         changed: dict[str, tuple[Any, Any]],
         world: World,
@@ -158,6 +158,11 @@ class _Run:
             raise RequestError(f"{out}: not all ranks find the snapshots there: it must be on a disk that all can read")
         weights, origin = (state["model"], state["origin"]) if state else (None, None)
         self.setup = set_up(recipe, pairs, device, weights, origin, world)
+        if state is not None and state["order"] != self.setup.loader.order_fingerprint(0):
+            raise RequestError(
+                f"{out}: was begun with other pairs, or with the same in another order (shards that were moved between "
+                "places count as others): bring the data back as they were, or choose another --out"
+            )
         self.model, self.built = self.setup.model, self.setup.built
         if not (place / RECIPE).exists():
             write_recipe(place, recipe)
@@ -194,6 +199,7 @@ class _Run:
                     with clock.waiting():
                         batch = next(batches)
                     done = step + 1
+                    self._note_order(done)
                     missing, asked = self.world.total(len(batch.skipped), stop.asked)
                     self._note_skipped(self.world.join(batch.skipped) if missing else (), done)
                     figures = self._step(self.setup.views(batch, step), step)
@@ -293,6 +299,13 @@ class _Run:
             if skip.key not in known:
                 self.log.write("skipped", step=self.start, key=skip.key, reason=skip.reason)
 
+    def _note_order(self, step: int) -> None:
+        """Once an epoch, with the step that begins it."""
+        size = self.recipe.training.batch_size
+        epoch = (step * size - 1) // len(self.pairs)
+        if epoch * len(self.pairs) >= (step - 1) * size:
+            self.log.write("order", step=step, epoch=epoch, fingerprint=self.setup.loader.order_fingerprint(epoch))
+
     def _note_skipped(self, skips: Sequence[Skipped], step: int) -> None:
         for skip in skips:
             if skip.key not in self.skipped:
@@ -349,6 +362,7 @@ class _Run:
         state = self.setup.state() | {
             "guard": self.guard.state(),
             "pairs": len(self.pairs),
+            "order": self.setup.loader.order_fingerprint(0),
             "best": self.best,
             "seconds": self.clock.total(),
         }

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import Field, model_validator
 
-from sightword.config import Config, Positive, parse
+from sightword.config import Config, Positive, PositiveFloat, parse
 from sightword.data.augment import Augment, Share
 from sightword.data.images import Resample
 from sightword.errors import RequestError
@@ -18,17 +18,41 @@ from sightword.training.model_recipe import ModelRecipe, StartedModel
 
 SCALE = 1 / 0.07  # 1 / temperature at the start (CLIP, arXiv 2103.00020, section 2.5)
 
+Templates = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class SourceRecipe(Config):
+    """One source of a mixture. path: as in `data`. weight: its share of the training samples, relative to the others';
+    without weights, each has as many as it has pairs. prefix: stands before each sentence of this source, so that the
+    model can tell its captions from others'. templates: in place of the run's. classes: a file with the names of the
+    classes, one a line, that its labels (`.cls`, `label`) number from 0."""
+
+    path: str | tuple[str, ...]
+    weight: PositiveFloat | None = None
+    prefix: str = ""
+    templates: Templates | None = None
+    classes: str | None = None
+
+    @model_validator(mode="after")
+    def _prefix(self) -> SourceRecipe:
+        if "{}" in self.prefix:
+            raise ValueError("`prefix` holds {}, the place of the text: that belongs into `templates`")
+        return self
+
 
 class DataRecipe(Config):
-    """source: `emoji` (the benchmark), or `pairs` with `path` naming a folder or table. validation: share of the pairs
-    held out of training, on which the run is watched and its best snapshot chosen. tones: adds the emoji's skin-tone
-    variants. templates, first_text: which text of a pair is shown, and in which sentence."""
+    """source: `emoji` (the benchmark), `pairs` with `path`, or `mixture` with `sources`. path: a folder, a table, or
+    shards (WebDataset .tar, Parquet with bytes): a folder of them, a pattern, `{00000..00099}.tar`, a URL, or a list.
+    validation: share of the pairs held out of training, on which the run is watched and its best snapshot chosen.
+    tones: adds the emoji's skin-tone variants. templates, first_text: which text of a pair is shown, and in which
+    sentence."""
 
-    source: Literal["emoji", "pairs"]
-    path: str | None = None
+    source: Literal["emoji", "pairs", "mixture"]
+    path: str | tuple[str, ...] | None = None
+    sources: tuple[SourceRecipe, ...] = ()
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.02
     tones: bool = False
-    templates: tuple[str, ...] = ("{}",)
+    templates: Templates = ("{}",)
     first_text: Share = 1.0
     workers: Annotated[int, Field(ge=0)] = 2
 
@@ -36,6 +60,10 @@ class DataRecipe(Config):
     def _path(self) -> DataRecipe:
         if (self.source == "pairs") != (self.path is not None):
             raise ValueError("`path` is needed with source = 'pairs', and only there")
+        if (self.source == "mixture") != bool(self.sources):
+            raise ValueError("`sources` are needed with source = 'mixture', and only there: [[data.sources]] for each")
+        if len({source.weight is None for source in self.sources}) > 1:
+            raise ValueError("either all of the `sources` have a `weight`, or none")
         return self
 
 

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from sightword.data.augment import Augment
 from sightword.data.loader import Loader
-from sightword.data.pairs import Pair, PairList
+from sightword.data.pairs import Source
 from sightword.towers.dual import DualEncoder
 from sightword.towers.lora import merge_lora
 from sightword.training.allocator import give_memory_back
 from sightword.training.budget import Budget, probe_batch, saves_memory, step_budget
 from sightword.training.build import Built, build
+from sightword.training.data import training_texts
 from sightword.training.fit import fit_projection
 from sightword.training.model_recipe import PretrainedImage
 from sightword.training.optimizer import Average, make_optimizer
@@ -97,7 +98,7 @@ class Setup:
 
 def set_up(
     recipe: Recipe,
-    pairs: PairList,
+    pairs: Source,
     device: torch.device,
     weights: Mapping[str, Tensor] | None = None,
     origin: Mapping[str, str] | None = None,
@@ -109,7 +110,7 @@ def set_up(
     training = recipe.training
     if device.type == "cpu" and saves_memory(training):
         give_memory_back()
-    texts = _texts(pairs.pairs, recipe.data.templates, recipe.data.first_text < 1)
+    texts = training_texts(pairs, recipe.data.templates, recipe.data.first_text < 1)
     built = build(recipe, texts)
     guide = load_start(training.teacher.name) if training.teacher else None
     if guide:
@@ -143,7 +144,7 @@ def set_up(
     if stepper.encoders.kept:
         stepper.encoders.kept.learn(texts, built.tokenizer, device)
     if training.bank:
-        stepper.hold_against(sorted({pair.name for pair in pairs.pairs}), built.tokenizer)
+        stepper.hold_against(sorted({pair.name for pair in pairs}), built.tokenizer)
     if weights is None and isinstance(recipe.model.image, PretrainedImage) and recipe.model.image.fit:
         # One look at every picture as it is, without augmentation.
         still = replace(loader, augment=Augment(), templates=("{}",), first=1.0, rank=0, ranks=1)
@@ -154,14 +155,3 @@ def set_up(
     budget.check(training)
     views = Views(built.contract.architecture.image, training)
     return Setup(built, loader, views, optimizer, stepper, average, device, budget, recipe, texts, guide, begun_as)
-
-
-def _texts(pairs: Sequence[Pair], templates: Sequence[str], all_texts: bool) -> list[str]:
-    return sorted(
-        {
-            template.replace("{}", text)
-            for pair in pairs
-            for text in (pair.texts if all_texts else pair.texts[:1])
-            for template in templates
-        }
-    )
