@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sightword.towers.resnet import AttentionPool
+
 # The odd polynomial a x + b x^3 + c x^5, five times over, brings singular values from (0, 1] to about 1.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 _ROUNDS = 5
@@ -21,9 +23,16 @@ _RMS = 0.2
 
 
 def matrices(model: nn.Module) -> set[int]:
-    """Ids of the weights that Muon moves: of linear layers and convolutions, but not of those that look at pixels."""
-    found = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
-    return found | {id(m.weight) for m in model.modules() if isinstance(m, nn.Conv2d) and m.in_channels > 3}
+    """Ids of the weights that Muon moves: of linear layers and convolutions, but not of those that look at pixels, and
+    not what a ResNet's pool asks with: these are its widest matrices, and it learned no better with them."""
+    found: set[int] = set()
+    for module in model.modules():
+        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.in_channels > 3):
+            found.add(id(module.weight))
+    for module in model.modules():
+        if isinstance(module, AttentionPool):
+            found -= {id(part.weight) for part in (module.query, module.key, module.value)}
+    return found
 
 
 class Muon(torch.optim.AdamW):

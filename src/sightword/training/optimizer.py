@@ -1,4 +1,4 @@
-"""AdamW with decay on matrices only, a warm-up and a cosine; the average of the weights."""
+"""AdamW or Muon with decay on matrices only, a warm-up and a cosine; the average of the weights."""
 
 from __future__ import annotations
 
@@ -11,20 +11,26 @@ from torch import Tensor, nn
 from sightword.towers.backbone import ImageBackbone, TextEncoder
 from sightword.towers.dual import DualEncoder
 from sightword.training.model_recipe import PretrainedImage, PretrainedText, TunedTower
+from sightword.training.muon import Muon, matrices
 from sightword.training.recipe import Recipe, TrainingRecipe
 
 
 def make_optimizer(model: DualEncoder, recipe: Recipe) -> torch.optim.AdamW:
-    """Groups by (learning rate, decay). Gains, biases, tokens of one dimension and the scale do not decay."""
-    rates = _rates(model, recipe)
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    """Groups by (learning rate, decay, by Muon). Gains, biases, tokens of one dimension and the scale do not decay."""
+    training, rates = recipe.training, _rates(model, recipe)
+    by_muon = matrices(model) if training.optimizer == "muon" else set()
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:
-            decay = recipe.training.decay if parameter.ndim >= 2 else 0.0
-            groups.setdefault((rates.get(id(parameter), 1.0), decay), []).append(parameter)
-    training = recipe.training
-    return torch.optim.AdamW(
-        [{"params": found, "rate": rate, "weight_decay": decay} for (rate, decay), found in groups.items()],
+            decay = training.decay if parameter.ndim >= 2 else 0.0
+            key = (rates.get(id(parameter), 1.0), decay, id(parameter) in by_muon)
+            groups.setdefault(key, []).append(parameter)
+    kind = Muon if training.optimizer == "muon" else torch.optim.AdamW
+    return kind(
+        [
+            {"params": found, "rate": rate, "weight_decay": decay, "muon": muon}
+            for (rate, decay, muon), found in groups.items()
+        ],
         lr=training.lr,
         betas=training.betas,
         eps=training.eps,

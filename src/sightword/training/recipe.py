@@ -17,6 +17,7 @@ from sightword.errors import RequestError
 from sightword.training.model_recipe import ModelRecipe, StartedModel
 
 SCALE = 1 / 0.07  # 1 / temperature at the start (CLIP, arXiv 2103.00020, section 2.5)
+SIGMOID_SCALE = 10.0  # the same of SigLIP (arXiv 2303.15343, section 3.2)
 
 Templates = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -103,9 +104,11 @@ class TrainingRecipe(Config):
     differentiates at once: a larger share goes through the towers twice, in pieces of this size at most, with the
     gradients of the whole batch and the memory of a piece; 0 for no limit. checkpoint_blocks: keep only the input of
     each block, and compute the rest again for the gradients: less memory, about a third more time. warmup: of the
-    steps, with a linearly growing rate; a cosine to zero follows. lr, decay, betas, eps: of AdamW; only matrices
-    decay. clip: largest gradient norm, 0 for none. loss: `infonce` is CLIP's softmax over the batch, `sigmoid` is
-    SigLIP's yes or no of each pair. smoothing: of InfoNCE, the part of each target that is spread over all texts.
+    steps, with a linearly growing rate; a cosine to zero follows. optimizer: `adamw`; or `muon`, which moves matrices
+    by orthogonal updates, and the rest by AdamW. lr, decay, betas, eps: of AdamW, the first two of Muon too; only
+    matrices decay. clip: largest gradient norm, 0 for none. loss: `infonce` is CLIP's softmax over the batch, `sigmoid`
+    is SigLIP's yes or no of each pair; not given, a `model.start` with a bias of the logits takes that. smoothing: of
+    InfoNCE, the part of each target that is spread over all texts.
     scale: 1 / temperature at the start, 1 / 0.07 for InfoNCE and 10 for sigmoid if not given (a `model.start` brings
     its own); scale_lr: its rate, as a share of the run's. bias: of the logits at the start, with sigmoid. layer_decay:
     each block of a tower learns by this factor slower than the one above it: of n stages (what embeds the input, then
@@ -137,6 +140,7 @@ class TrainingRecipe(Config):
     lr: Annotated[float, Field(gt=0)]
     warmup: Annotated[int, Field(ge=0)] = 0
     decay: Annotated[float, Field(ge=0)] = 0.2
+    optimizer: Literal["adamw", "muon"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-6
     clip: Annotated[float, Field(ge=0)] = 1.0
@@ -145,7 +149,7 @@ class TrainingRecipe(Config):
     sizes: tuple[tuple[Positive, Share], ...] = ()
     whole: Share = 0.1
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    loss: Literal["infonce", "sigmoid"] = "infonce"
+    loss: Literal["infonce", "sigmoid"] | None = None
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     bank: bool = False
     scale: Annotated[float, Field(ge=1, le=100)] | None = None
@@ -170,17 +174,9 @@ class TrainingRecipe(Config):
             raise ValueError("the shares of `sizes` are more than 1 together")
         return self
 
-    @model_validator(mode="before")
-    @classmethod
-    def _scale_of_the_loss(cls, values: Any) -> Any:
-        """Each loss begins with the scale that was published for it."""
-        if isinstance(values, dict) and values.get("loss") == "sigmoid":
-            return {"scale": 10.0, **values}
-        return values
-
     @model_validator(mode="after")
     def _smoothing_is_of_infonce(self) -> TrainingRecipe:
-        if self.smoothing and self.loss != "infonce":
+        if self.smoothing and self.loss == "sigmoid":
             raise ValueError("`smoothing` is for loss = 'infonce' only")
         return self
 
@@ -223,7 +219,9 @@ class Recipe(Config):
         model, training = (values.get("model"), values.get("training")) if isinstance(values, Mapping) else (None, None)
         if not isinstance(model, Mapping) or "start" in model or not isinstance(training, Mapping):
             return values
-        return {"pixels": {}, **values, "training": {"scale": SCALE, **training}}
+        sigmoid = training.get("loss") == "sigmoid"
+        defaults = {"loss": "infonce", "scale": SIGMOID_SCALE if sigmoid else SCALE}
+        return {"pixels": {}, **values, "training": {**defaults, **training}}
 
     @model_validator(mode="after")
     def _held_out_pairs_are_watched(self) -> Recipe:

@@ -42,6 +42,7 @@ class Stepper:
         self.half = training.precision == "bf16" or (
             training.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
         )
+        self.objective = make_objective(training, model, world)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.rows = 0  # of the last batch, on all ranks
         self.norm = torch.zeros(())  # of the gradients, before they are clipped
@@ -53,7 +54,6 @@ class Stepper:
             recompute_blocks(model.image)
             recompute_blocks(model.text)
         self.encoders = Encoders(model, contract.image, self.half)
-        self.objective = make_objective(training, world)
         self._shared: nn.Module | None = None
 
     def gradients(self, batch: Batch, rate: float) -> dict[str, float]:
@@ -116,9 +116,16 @@ def pieces(training: TrainingRecipe, world: World) -> int:
     return -(-largest // training.micro_batch) if training.micro_batch else 1
 
 
-def make_objective(training: TrainingRecipe, world: World) -> Callable[[Terms, Tensor, Tensor | None], Tensor]:
-    """The loss of a recipe: of terms, labels of the pairs and labels of the further texts."""
-    if training.loss == "sigmoid":
+def make_objective(
+    training: TrainingRecipe, model: DualEncoder, world: World
+) -> Callable[[Terms, Tensor, Tensor | None], Tensor]:
+    """The loss of a recipe: of terms, labels of the pairs and labels of the further texts. A bias that it has no use
+    for is locked."""
+    biased = model.logit_bias is not None
+    if training.loss == "sigmoid" or (training.loss is None and biased):
+        if not biased or training.smoothing:
+            what = "training.smoothing" if biased else "a start that has no bias of the logits"
+            raise RequestError(f"the sigmoid loss does not go with {what}: set training.loss to infonce")
         sigmoid = Sigmoid(group=world.group)
 
         def of_sigmoid(terms: Terms, labels: Tensor, more_labels: Tensor | None) -> Tensor:
@@ -126,6 +133,8 @@ def make_objective(training: TrainingRecipe, world: World) -> Callable[[Terms, T
             return sigmoid(terms.image, terms.text, terms.scale, terms.bias, labels, terms.more, more_labels)
 
         return of_sigmoid
+    if model.logit_bias is not None:
+        model.logit_bias.requires_grad_(False)
     infonce = InfoNCE(training.smoothing, group=world.group)
 
     def of_infonce(terms: Terms, labels: Tensor, more_labels: Tensor | None) -> Tensor:
