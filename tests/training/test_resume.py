@@ -262,7 +262,7 @@ def test_what_changes_neither_order_nor_model_may_change(
 
 def test_what_may_change_are_keys_of_recipes(recipe: Callable[..., Recipe]):
     for key in MAY_CHANGE:
-        values = recipe().model_dump()
+        values = recipe("training.teacher.name=any").model_dump()
         for part in key.split("."):
             values = values[part]
 
