@@ -109,7 +109,7 @@ def outcome(out: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
     events = [
         {key: value for key, value in event.items() if key not in _OF_THE_SITTING}
         for event in read_log(out / "log.jsonl")
-        if event["event"] != "start"
+        if event["event"] not in ("start", "memory")
     ]
     return load_file(out / "model" / "model.safetensors"), events
 

@@ -208,6 +208,8 @@ class _Run:
                     if validate is not None and (done % training.every == 0 or done == training.steps):
                         validation = self.world.at_first(lambda: self._validate(validate, done))  # noqa: B023
                         clock.restart(done)
+                    # Several ranks must agree, and have done so before the step; one looks again.
+                    asked = asked or (self.world.size == 1 and stop.asked)
                     if self.world.first and (asked or self._snapshot_is_due(done)):
                         self._snapshot(done)
                         clock.restart(done)
