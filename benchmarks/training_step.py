@@ -57,7 +57,15 @@ def make_batches(count: int, size: int) -> list[Batch]:
 
 def ours(work: Path, precision: str) -> Callable[[Batch], float]:
     model, contract, _ = load_folder(work / "open_clip")
-    training = ["batch_size=1", "decay=0.2", "betas=[0.9, 0.98]", "eps=1e-6", "clip=0", "scale_lr=1.0"]
+    training = [
+        "batch_size=1",
+        "optimizer=adamw",
+        "decay=0.2",
+        "betas=[0.9, 0.98]",
+        "eps=1e-6",
+        "clip=0",
+        "scale_lr=1.0",
+    ]
     training += [f"precision={precision}"]
     recipe = read_recipe(Path(__file__).parent.parent / "recipes/scratch.toml", [f"training.{key}" for key in training])
     stepper = Stepper(model.train(), contract, make_optimizer(model, recipe), recipe, torch.device("cpu"))

@@ -287,7 +287,9 @@ def test_a_full_disk_leaves_the_old_folder_and_nothing_else(
         shutil.rmtree(folder)
     before = {file.name: file.read_bytes() for file in folder.iterdir()} if exists else {}
     monkeypatch.setattr("sightword.checkpoints.weights.save_file", failure)
-    with pytest.raises(SightwordError, match=r"could not be written \(.*(disk is full|No space left on device)") as caught:
+    with pytest.raises(
+        SightwordError, match=r"could not be written \(.*(disk is full|No space left on device)"
+    ) as caught:
         save_checkpoint(folder, encoder, contract, tokenizer)
     assert caught.value.exit_code == 1
     assert [file.name for file in folder.parent.iterdir()] == (["model"] if exists else [])

@@ -21,7 +21,7 @@ LABELS = {
 }
 
 
-@pytest.fixture(params=[1 << 20, 20], ids=["one strip", "many strips"], autouse=True)
+@pytest.fixture(params=[1 << 24, 20], ids=["one strip", "many strips"], autouse=True)
 def _strips(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(tiles._STRIP, "cpu", request.param)
 

@@ -23,7 +23,7 @@ def plain(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, positive: Te
     return -F.logsigmoid(sign * (scale * image @ text.T + bias)).sum() / len(image)
 
 
-@pytest.fixture(params=[1 << 20, 20], ids=["one strip", "many strips"], autouse=True)
+@pytest.fixture(params=[1 << 24, 20], ids=["one strip", "many strips"], autouse=True)
 def _strips(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(tiles._STRIP, "cpu", request.param)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -23,6 +24,7 @@ from sightword.objectives.tiles import Columns, check, columns, full, strips
 
 # Exponentials of numbers that lie so far apart still have a common factor that neither over- nor underflows.
 _SPREAD = 60.0
+_PART = 32  # rows
 
 
 class InfoNCE:
@@ -150,8 +152,12 @@ def _log_sums(logits_TC: Tensor, texts: int) -> tuple[Tensor, Tensor]:
     highest = row_top_T.max()
     if float(highest - torch.minimum(row_top_T.min(), top.min())) > _SPREAD:
         return logits_TC.logsumexp(dim=1), logits_TC[:, :texts].logsumexp(dim=0)
-    exp_TC = logits_TC.sub_(highest).exp_()
-    return exp_TC.sum(dim=1).log_().add_(highest), exp_TC[:, :texts].sum(dim=0).log_().add_(highest)
+    row_T, text_N = torch.empty_like(row_top_T), torch.zeros_like(top)
+    for part_tC, row_t in zip(logits_TC.split(_PART), row_T.split(_PART), strict=True):
+        part_tC.sub_(highest).exp_()
+        torch.sum(part_tC, dim=1, out=row_t)
+        text_N += part_tC[:, :texts].sum(dim=0)
+    return row_T.log_().add_(highest), text_N.log_().add_(highest)
 
 
 def _second_pass(ctx: Any, outside: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
@@ -211,6 +217,8 @@ def _softmaxes(logits_TC: Tensor, row_T: Tensor, text_N: Tensor) -> Tensor:
         by_row_TC[:, :N] += by_text_TN
         return by_row_TC
     # One exponential for both: exp(x - row) + exp(x - text) = exp(x - m) (exp(m - row) + exp(m - text)).
-    factors_TC = (middle - row_T).exp()[:, None].repeat(1, logits_TC.shape[1])
-    factors_TC[:, :N] += (middle - text_N).exp()
-    return logits_TC.sub_(middle).exp_().mul_(factors_TC)
+    row_T, text_C = (middle - row_T).exp(), F.pad((middle - text_N).exp(), (0, logits_TC.shape[1] - N))
+    # Few rows at a time, so that what one pass leaves is in the cache for the next.
+    for part_tC, row_t in zip(logits_TC.split(_PART), row_T.split(_PART), strict=True):
+        part_tC.sub_(middle).exp_().mul_(row_t[:, None] + text_C)
+    return logits_TC
