@@ -71,6 +71,7 @@ def rank(number: int, count: int, folder: str) -> None:
     start = sum(ROWS[count][:number])
     rows = slice(start, start + ROWS[count][number])
     torch.save({case: run(case, dist.group.WORLD, rows) for case in CASES}, f"{folder}/{number}.pt")
+    dist.barrier()  # who leaves early takes the connections of the others along
     dist.destroy_process_group()
 
 

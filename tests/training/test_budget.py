@@ -103,12 +103,12 @@ def recipe(tmp_path: Path) -> Callable[..., Recipe]:
 def test_a_batch_that_does_not_fit_is_refused_with_the_term_and_a_way_out(
     recipe: Callable[..., Recipe], pairs: PairList, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(budget, "free_memory", lambda device: 200_000_000)
+    monkeypatch.setattr(budget, "free_memory", lambda device: 400_000_000)
     with pytest.raises(RequestError, match=r"does not fit.*Most of it are the activations: set training\.micro_batch"):
         train(recipe("training.batch_size=40000", "data.workers=0"), tmp_path / "run", pairs)
     assert not (tmp_path / "run").exists()
     with pytest.raises(RequestError, match=r"pictures read ahead: lower training\.batch_size"):
-        train(recipe("training.batch_size=300000", "training.micro_batch=8"), tmp_path / "run", pairs)
+        train(recipe("training.batch_size=900000", "training.micro_batch=8"), tmp_path / "run", pairs)
     monkeypatch.setattr(budget, "free_memory", lambda device: 100_000_000)
     with pytest.raises(RequestError, match="Most of it are the optimizer"):
         train(recipe("model.text.width=1024"), tmp_path / "run", pairs)

@@ -20,11 +20,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sightword.objectives.ranks import Ranks
-from sightword.objectives.tiles import Columns, check, columns, full, strips
+from sightword.objectives.tiles import PART, Columns, check, columns, full, strips
 
 # Exponentials of numbers that lie so far apart still have a common factor that neither over- nor underflows.
 _SPREAD = 60.0
-_PART = 32  # rows
 
 
 class InfoNCE:
@@ -119,8 +118,7 @@ def _first_pass(
     row_logit_R, row_count_R = image_RD.new_zeros(R), image_RD.new_zeros(R) if labelled else None
     text_logit_N, text_count_N = image_RD.new_zeros(N), image_RD.new_zeros(N) if labelled else None
     scaled_RD = scale * image_RD
-    for rows in strips(R, C, image_RD.device):
-        logits_TC = scaled_RD[rows] @ held.vectors.T
+    for rows, logits_TC in strips(scaled_RD, held.vectors):
         positive_TC = held.positives(rows)
         if positive_TC is not None and row_count_R is not None and text_count_N is not None:
             kept_TC = logits_TC * positive_TC
@@ -153,7 +151,7 @@ def _log_sums(logits_TC: Tensor, texts: int) -> tuple[Tensor, Tensor]:
     if float(highest - torch.minimum(row_top_T.min(), top.min())) > _SPREAD:
         return logits_TC.logsumexp(dim=1), logits_TC[:, :texts].logsumexp(dim=0)
     row_T, text_N = torch.empty_like(row_top_T), torch.zeros_like(top)
-    for part_tC, row_t in zip(logits_TC.split(_PART), row_T.split(_PART), strict=True):
+    for part_tC, row_t in zip(logits_TC.split(PART), row_T.split(PART), strict=True):
         part_tC.sub_(highest).exp_()
         torch.sum(part_tC, dim=1, out=row_t)
         text_N += part_tC[:, :texts].sum(dim=0)
@@ -169,8 +167,8 @@ def _second_pass(ctx: Any, outside: Tensor) -> tuple[Tensor | None, Tensor | Non
     image_grad_RD = torch.empty_like(image_RD) if wants_image or wants_scale else None
     column_grad_CD = torch.zeros_like(held.vectors) if wants_text or wants_more else None
     scaled_RD = scale * image_RD
-    for rows in strips(len(image_RD), C, image_RD.device):
-        grad_TC = _softmaxes(scaled_RD[rows] @ held.vectors.T, sums.rows[rows], sums.texts)
+    for rows, logits_TC in strips(scaled_RD, held.vectors):
+        grad_TC = _softmaxes(logits_TC, sums.rows[rows], sums.texts)
         positive_TC = held.positives(rows)
         if positive_TC is not None:
             share_TC = (kept / sums.row_positives[rows])[:, None].repeat(1, C)
@@ -219,6 +217,6 @@ def _softmaxes(logits_TC: Tensor, row_T: Tensor, text_N: Tensor) -> Tensor:
     # One exponential for both: exp(x - row) + exp(x - text) = exp(x - m) (exp(m - row) + exp(m - text)).
     row_T, text_C = (middle - row_T).exp(), F.pad((middle - text_N).exp(), (0, logits_TC.shape[1] - N))
     # Few rows at a time, so that what one pass leaves is in the cache for the next.
-    for part_tC, row_t in zip(logits_TC.split(_PART), row_T.split(_PART), strict=True):
+    for part_tC, row_t in zip(logits_TC.split(PART), row_T.split(PART), strict=True):
         part_tC.sub_(middle).exp_().mul_(row_t[:, None] + text_C)
     return logits_TC

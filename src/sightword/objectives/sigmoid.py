@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sightword.objectives.ranks import Ranks
-from sightword.objectives.tiles import check, columns, full, strips
+from sightword.objectives.tiles import PART, check, columns, full, strips
 
 
 class Sigmoid:
@@ -69,28 +69,27 @@ class _Sigmoid(torch.autograd.Function):
         needs = ctx.needs_input_grad
         with torch.autocast(image_RD.device.type, enabled=False):
             held = columns(text_RD, marks[0], more_KD, marks[1], ranks)
-            C = len(held.vectors)
             image_grad_RD = torch.empty_like(image_RD) if needs[0] or needs[3] else None
             column_grad_CD = torch.zeros_like(held.vectors) if needs[1] or needs[2] else None
             loss, bias_grad, scaled_RD = image_RD.new_zeros(()), image_RD.new_zeros(()), scale * image_RD
-            for rows in strips(len(image_RD), C, image_RD.device):
-                logits_TC = torch.addmm(bias, scaled_RD[rows], held.vectors.T)
-                loss += F.softplus(logits_TC).sum()
+            for rows, logits_TC in strips(scaled_RD, held.vectors):
                 positive_TC = held.positives(rows)
-                if positive_TC is None:
-                    # Row t's own partner is the only positive: a diagonal of the strip.
-                    own = logits_TC.diagonal(offset=held.own.start + rows.start)[: rows.stop - rows.start]
-                    loss -= own.sum()
-                else:
-                    loss -= (logits_TC * positive_TC).sum()
+                # Row t's own partner is the only positive where there are no labels: a diagonal of the strip.
+                own_T = logits_TC.diagonal(offset=held.own.start + rows.start)[: rows.stop - rows.start]
+                count = len(own_T) if positive_TC is None else positive_TC.sum()
+                loss -= (own_T if positive_TC is None else logits_TC * positive_TC).sum() + bias * count
+                for part_tC in logits_TC.split(PART):
+                    part_tC += bias
+                    loss += F.softplus(part_tC).sum()
+                    bias_grad += part_tC.sigmoid_().sum()
                 if not any(needs):
                     continue
-                grad_TC = logits_TC.sigmoid_()
+                bias_grad -= count
+                grad_TC = logits_TC
                 if positive_TC is None:
-                    grad_TC.diagonal(offset=held.own.start + rows.start)[: rows.stop - rows.start].sub_(1)
+                    own_T.sub_(1)
                 else:
                     grad_TC.sub_(positive_TC.to(grad_TC.dtype))
-                bias_grad += grad_TC.sum()
                 if image_grad_RD is not None:
                     torch.mm(grad_TC, held.vectors, out=image_grad_RD[rows])
                 if column_grad_CD is not None:

@@ -18,6 +18,7 @@ from sightword.objectives.ranks import Ranks
 # Elements of a strip: products of fewer rows than some hundreds run at half of the speed.
 _STRIP = {"cpu": 1 << 24}
 _STRIP_GPU = 1 << 26
+PART = 32  # rows for passes over a strip one after the other, so that what one leaves is in the cache for the next
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,19 @@ def _anything_shared(column_CM: Tensor, texts: int) -> bool:
     return False
 
 
-def strips(rows: int, columns: int, device: torch.device) -> Iterator[slice]:
-    size = max(1, _STRIP.get(device.type, _STRIP_GPU) // max(1, columns))
-    return (slice(at, min(at + size, rows)) for at in range(0, rows, size))
+def strip_rows(rows: int, columns: int, device: torch.device) -> int:
+    return max(1, min(rows, _STRIP.get(device.type, _STRIP_GPU) // max(1, columns)))
+
+
+def strips(rows_RD: Tensor, columns_CD: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Which rows, and their products with all columns, [T, C], in memory that is the next strip's as well: fresh memory
+    would cost as much as what is done in it."""
+    R, C = len(rows_RD), len(columns_CD)
+    size = strip_rows(R, C, rows_RD.device)
+    memory_TC = rows_RD.new_empty(size, C)
+    for at in range(0, R, size):
+        rows = slice(at, min(at + size, R))
+        yield rows, torch.mm(rows_RD[rows], columns_CD.T, out=memory_TC[: rows.stop - at])
 
 
 def check(image_RD: Tensor, text_RD: Tensor, labels: Tensor | None) -> None:

@@ -24,7 +24,7 @@ from sightword.data.images import ImageSpec
 from sightword.data.pairs import Batch
 from sightword.data.tokenizer import Tokenizer
 from sightword.errors import RequestError
-from sightword.objectives.tiles import strips
+from sightword.objectives.tiles import strip_rows
 from sightword.training.allocator import GIVEN_BACK, KEPT
 from sightword.training.encoders import Encoders
 from sightword.training.recipe import TrainingRecipe
@@ -105,8 +105,9 @@ def step_budget(stepper: Stepper, probe: Batch, training: TrainingRecipe, ahead:
     fixed, row, kept = _activations(encoders, probe, at_once, GIVEN_BACK if saves_memory(training) else KEPT)
     dim = encoders.model.config.embed_dim
     whole = rows * ranks
-    strip = next(strips(rows, whole, device), slice(0, 0)).stop * whole
-    # Vectors and their gradients on both sides, the texts of all ranks, and three strips of logits; in float32.
+    strip = strip_rows(rows, whole, device) * whole
+    # Vectors and their gradients on both sides, the texts of all ranks, and a strip of logits with two more like it
+    # where there are labels; in float32.
     loss = 4 * (dim * (6 * rows + 3 * whole) + 3 * strip)
     batch = rows * probe.images[0].numel()
     return Budget(
