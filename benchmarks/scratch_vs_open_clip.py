@@ -43,6 +43,8 @@ from sightword.training.recipe import Recipe, read_recipe
 from sightword.training.step import Stepper
 
 SIDES = ("ours", "open_clip")
+# What open_clip trains with too, and a reading thread for each side.
+ALIKE = ("training.optimizer=adamw", "training.lr=1e-3", "data.workers=1")
 
 
 class Peer(nn.Module):
@@ -225,7 +227,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.side:
         torch.set_num_threads(1)
-        recipe = read_recipe(arguments.recipe, [f"seed={arguments.seed}", "data.workers=1"])
+        recipe = read_recipe(arguments.recipe, [f"seed={arguments.seed}", *ALIKE])
         run_side(arguments.side, recipe, arguments.minutes, arguments.out)
         return
     command = [sys.executable, __file__, *sys.argv[1:]]
