@@ -21,6 +21,7 @@ CASES = (
     "labels",
     "smoothing",
     "further texts",
+    "further texts without labels",
     "sigmoid",
     "sigmoid, labels and further texts",
     "features",
@@ -53,6 +54,8 @@ def run(case: str, group: Any, rows: slice) -> tuple[Tensor, list[Tensor]]:
         loss = InfoNCE(0.2, group=group)(image, text, scale)
     elif case == "further texts":
         loss = InfoNCE(0.1, group=group)(image, text, scale, labels, more, more_labels)
+    elif case == "further texts without labels":
+        loss = InfoNCE(group=group)(image, text, scale, labels, more)
     elif case == "sigmoid":
         loss = Sigmoid(group=group)(image, text, scale, bias)
     elif case == "features":

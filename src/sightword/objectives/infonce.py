@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sightword.objectives.ranks import Ranks
-from sightword.objectives.tiles import PART, Columns, check, columns, full, strips
+from sightword.objectives.tiles import PART, Columns, checked, columns, strips
 
 # Exponentials of numbers that lie so far apart still have a common factor that neither over- nor underflows.
 _SPREAD = 60.0
@@ -60,9 +60,7 @@ class InfoNCE:
         more_text_KD: Tensor | None = None,
         more_labels: Tensor | None = None,
     ) -> Tensor:
-        check(image_BD, text_BD, labels)
-        image_BD, text_BD = full(image_BD), full(text_BD)
-        more = None if more_text_KD is None else full(more_text_KD)
+        image_BD, text_BD, more = checked(image_BD, text_BD, labels, more_text_KD)
         scale = torch.as_tensor(scale, dtype=image_BD.dtype, device=image_BD.device)
         marks = (labels, more_labels)
         loss: Tensor = _InfoNCE.apply(image_BD, text_BD, more, scale, marks, self.smoothing, self.ranks)

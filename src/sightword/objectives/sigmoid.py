@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sightword.objectives.ranks import Ranks
-from sightword.objectives.tiles import PART, check, columns, full, strips
+from sightword.objectives.tiles import PART, checked, columns, strips
 
 
 class Sigmoid:
@@ -46,9 +46,7 @@ class Sigmoid:
         more_text_KD: Tensor | None = None,
         more_labels: Tensor | None = None,
     ) -> Tensor:
-        check(image_BD, text_BD, labels)
-        image_BD, text_BD = full(image_BD), full(text_BD)
-        more = None if more_text_KD is None else full(more_text_KD)
+        image_BD, text_BD, more = checked(image_BD, text_BD, labels, more_text_KD)
         scale, bias = (torch.as_tensor(x, dtype=image_BD.dtype, device=image_BD.device) for x in (scale, bias))
         loss: Tensor = _Sigmoid.apply(image_BD, text_BD, more, scale, bias, (labels, more_labels), self.ranks)
         return loss

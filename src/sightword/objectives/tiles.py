@@ -58,7 +58,7 @@ def columns(
     column_CM, _ = ranks.join(row_RM)
     if more_KD is not None:
         if more_labels is None:
-            others = torch.full_like(row_RM[:1], torch.iinfo(torch.int64).min).expand(len(vectors_ND) - texts, -1)
+            others = row_RM.new_full((len(vectors_ND) - texts, row_RM.shape[1]), torch.iinfo(torch.int64).min)
         else:
             others, _ = ranks.join(_rows(more_labels))
         column_CM = torch.cat([column_CM, others])
@@ -95,11 +95,15 @@ def strips(rows_RD: Tensor, columns_CD: Tensor) -> Iterator[tuple[slice, Tensor]
         yield rows, torch.mm(rows_RD[rows], columns_CD.T, out=memory_TC[: rows.stop - at])
 
 
-def check(image_RD: Tensor, text_RD: Tensor, labels: Tensor | None) -> None:
+def checked(
+    image_RD: Tensor, text_RD: Tensor, labels: Tensor | None, more_KD: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The vectors in full precision. Raises ValueError where the shapes do not fit."""
     if image_RD.shape != text_RD.shape or image_RD.ndim != 2:
         raise ValueError(f"needs two [B, D] of one shape, got {list(image_RD.shape)} and {list(text_RD.shape)}")
     if labels is not None and len(labels) != len(image_RD):
         raise ValueError(f"needs a label for each of the {len(image_RD)} rows, got {list(labels.shape)}")
+    return full(image_RD), full(text_RD), None if more_KD is None else full(more_KD)
 
 
 def full(tensor: Tensor) -> Tensor:

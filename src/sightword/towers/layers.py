@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from sightword.towers.configs import NORM_EPS as NORM_EPS
 from sightword.towers.configs import Activation as Activation
 from sightword.towers.configs import Projection as Projection
-from sightword.towers.places import Places
+from sightword.towers.packing import Packing
 
 _GATE = 1.702
 
@@ -96,18 +96,18 @@ class Attention(nn.Module):
         mask: Tensor | None = None,
         causal: bool = False,
         only: int | Tensor | None = None,
-        places: Places | None = None,
+        packing: Packing | None = None,
     ) -> Tensor:
-        """x: [B, L, W], or [N, W] with `places`; the result is like it. only: the position that alone asks in each row,
+        """x: [B, L, W], or [N, W] with `packing`; the result is like it. only: the position that alone asks in each row,
         or int64 [B], one of each row's own; the result is then [B, 1, W]."""
         W = x.shape[-1]
-        qkv_BLW = self.qkv(x) if places is None else places.pad(self.qkv(x))
+        qkv_BLW = self.qkv(x) if packing is None else packing.pad(self.qkv(x))
         B, L, _ = qkv_BLW.shape
         q, k, v = qkv_BLW.view(B, L, 3, self.heads, W // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         if only is not None:
             q = pick(q.transpose(1, 2), only).transpose(1, 2)
         y_BLW = attend(q, k, v, mask, causal).transpose(1, 2).reshape(B, -1, W)
-        return self.out(y_BLW if places is None or only is not None else places.leave_out(y_BLW))
+        return self.out(y_BLW if packing is None or only is not None else packing.leave_out(y_BLW))
 
 
 class MLP(nn.Module):
@@ -158,11 +158,11 @@ class Block(nn.Module):
         mask: Tensor | None = None,
         causal: bool = False,
         only: int | Tensor | None = None,
-        places: Places | None = None,
+        packing: Packing | None = None,
     ) -> Tensor:
         """As Attention. only: what is wanted of each row is this position alone, [B, 1, W]."""
-        y = self.attention(self.norm1(x), mask, causal, only, places)
+        y = self.attention(self.norm1(x), mask, causal, only, packing)
         if only is not None:
-            x = pick(x, only) if places is None else x[places.first + only][:, None]
+            x = pick(x, only) if packing is None else x[packing.first + only][:, None]
         x = x + self.scale1(y)
         return x + self.scale2(self.mlp(self.norm2(x)))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sightword.data.pairs import Tokens
 from sightword.towers.configs import TextConfig as TextConfig
 from sightword.towers.layers import Block, projection
-from sightword.towers.places import Places
+from sightword.towers.packing import Packing
 from sightword.towers.tower import TextTower
 
 
@@ -68,21 +68,21 @@ class TextTransformer(TextTower):
     def _plain(self, tokens: Tokens) -> Tensor:
         ids_BL, L = tokens.ids, tokens.ids.shape[1]
         # Where gradients are wanted: embedding sorts its texts, and what is exported has no shapes that depend on them.
-        places = Places.of(tokens.lengths, L) if self.trims and torch.is_grad_enabled() else None
-        if places is None:
+        packing = Packing.of(tokens.lengths, L) if self.trims and torch.is_grad_enabled() else None
+        if packing is None:
             x = self.tokens(ids_BL) + self.positions[:L]
         else:
-            x = self.tokens(ids_BL.flatten()[places.flat]) + F.embedding(places.flat % L, self.positions)
+            x = self.tokens(ids_BL.flatten()[packing.flat]) + F.embedding(packing.flat % L, self.positions)
         *blocks, last = self.blocks
         for block in blocks:
-            x = block(x, causal=self.causal, places=places)
+            x = block(x, causal=self.causal, packing=packing)
         # Only the pooled position of the last block is wanted: it asks alone, of those that it may see.
         only = {"end": tokens.lengths - 1, "first": 0, "last": L - 1}[self.pool]
         seen_B11L = None
         if self.causal:
             limit = torch.as_tensor(only, device=ids_BL.device).reshape(-1, 1)
             seen_B11L = (torch.arange(L, device=ids_BL.device) <= limit)[:, None, None]
-        return last(x, seen_B11L, only=only, places=places)
+        return last(x, seen_B11L, only=only, packing=packing)
 
     def _masked(self, ids_BL: Tensor) -> Tensor:
         """With a class token behind the context."""

@@ -17,7 +17,7 @@ _WORTH = 0.1
 
 
 @dataclass(frozen=True)
-class Places:
+class Packing:
     """texts, longest: B, L. flat: int64 [N], where each token stands in the padded batch, row after row. first: int64
     [B], where each text begins among the tokens."""
 
@@ -27,13 +27,13 @@ class Places:
     first: Tensor
 
     @staticmethod
-    def of(lengths_B: Tensor, longest: int) -> Places | None:
+    def of(lengths_B: Tensor, longest: int) -> Packing | None:
         """None where there is too little padding."""
         tokens = int(lengths_B.sum())
         if tokens > (1 - _WORTH) * len(lengths_B) * longest:
             return None
         inside_BL = torch.arange(longest, device=lengths_B.device) < lengths_B[:, None]
-        return Places(len(lengths_B), longest, inside_BL.flatten().nonzero()[:, 0], lengths_B.cumsum(0) - lengths_B)
+        return Packing(len(lengths_B), longest, inside_BL.flatten().nonzero()[:, 0], lengths_B.cumsum(0) - lengths_B)
 
     def pad(self, x_NW: Tensor) -> Tensor:
         """To [B, L, W], zeros in the padding."""
@@ -47,12 +47,12 @@ class Places:
 
 
 class _Spread(torch.autograd.Function):
-    """Rows to their places. Each place is taken once, so that the gradient is a copy, not a sum."""
+    """Rows to their positions. Each is taken once, so that the gradient is a copy, not a sum."""
 
     @staticmethod
-    def forward(ctx: Any, x_NW: Tensor, flat_N: Tensor, places: int) -> Tensor:
+    def forward(ctx: Any, x_NW: Tensor, flat_N: Tensor, positions: int) -> Tensor:
         ctx.save_for_backward(flat_N)
-        return x_NW.new_zeros(places, x_NW.shape[1]).index_copy_(0, flat_N, x_NW)
+        return x_NW.new_zeros(positions, x_NW.shape[1]).index_copy_(0, flat_N, x_NW)
 
     @staticmethod
     @once_differentiable
@@ -64,11 +64,11 @@ class _Collect(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_TW: Tensor, flat_N: Tensor) -> Tensor:
         ctx.save_for_backward(flat_N)
-        ctx.places = len(x_TW)
+        ctx.positions = len(x_TW)
         return x_TW.index_select(0, flat_N)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, outside_NW: Tensor) -> tuple[Tensor, None]:
-        zeros_TW = outside_NW.new_zeros(ctx.places, outside_NW.shape[1])
+        zeros_TW = outside_NW.new_zeros(ctx.positions, outside_NW.shape[1])
         return zeros_TW.index_copy_(0, ctx.saved_tensors[0], outside_NW), None

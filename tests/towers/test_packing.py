@@ -9,7 +9,7 @@ from torch import Tensor
 from sightword.data.pairs import Tokens
 from sightword.towers.configs import TextConfig, ViTConfig
 from sightword.towers.layers import Attention, QuickGELU
-from sightword.towers.places import Places
+from sightword.towers.packing import Packing
 from sightword.towers.text import TextTransformer
 from sightword.towers.vit import ViT
 
@@ -54,7 +54,7 @@ def test_a_text_tower_gives_what_every_token_would(pool: str, causal: bool) -> N
 
 def test_gradients_do_not_know_that_padding_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     packed = gradients(tower(TEXT))
-    monkeypatch.setattr(Places, "of", lambda *_: None)
+    monkeypatch.setattr(Packing, "of", lambda *_: None)
     padded = gradients(tower(TEXT))
     assert packed.keys() == padded.keys()
     for name, gradient in packed.items():
@@ -62,16 +62,16 @@ def test_gradients_do_not_know_that_padding_was_left_out(monkeypatch: pytest.Mon
 
 
 def test_padding_is_left_out_where_there_is_enough() -> None:
-    places = Places.of(torch.tensor([3, 12, 5, 4, 7]), 12)
-    assert places is not None
-    assert len(places.flat) == 31
+    packing = Packing.of(torch.tensor([3, 12, 5, 4, 7]), 12)
+    assert packing is not None
+    assert len(packing.flat) == 31
     x_NW = torch.randn(31, 4)
-    padded = places.pad(x_NW)
+    padded = packing.pad(x_NW)
     assert padded.shape == (5, 12, 4)
     assert not padded[0, 3:].any()
     assert torch.equal(padded[2, :5], x_NW[15:20])
-    assert torch.equal(places.leave_out(padded), x_NW)
-    assert Places.of(torch.tensor([12, 12, 11, 12, 12]), 12) is None
+    assert torch.equal(packing.leave_out(padded), x_NW)
+    assert Packing.of(torch.tensor([12, 12, 11, 12, 12]), 12) is None
 
 
 def test_a_picture_tower_makes_only_what_is_pooled_of_its_last_block() -> None:
