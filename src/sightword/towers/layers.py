@@ -98,8 +98,8 @@ class Attention(nn.Module):
         only: int | Tensor | None = None,
         packing: Packing | None = None,
     ) -> Tensor:
-        """x: [B, L, W], or [N, W] with `packing`; the result is like it. only: the position that alone asks in each row,
-        or int64 [B], one of each row's own; the result is then [B, 1, W]."""
+        """x: [B, L, W], or [N, W] with `packing`; the result is like it. only: the position that alone asks in each
+        row, or int64 [B], one of each row's own; the result is then [B, 1, W]."""
         W = x.shape[-1]
         qkv_BLW = self.qkv(x) if packing is None else packing.pad(self.qkv(x))
         B, L, _ = qkv_BLW.shape
