@@ -3,17 +3,17 @@
     make peers
     .venv/bin/python benchmarks/losses.py [--rows 16384] [--dim 512] [--rounds 3] [--json FILE]
 
-The same unit vectors, scale and bias in float32. Each measurement is a process of its own: it makes the inputs, takes
-the memory that it has by then (with room for the gradients), runs once at 1,024 rows to warm up, and then measures one
-forward and backward. `extra` is the peak of resident memory beyond that. The sides take turns, and ratios are made
-within a round. The gradients of all inputs are compared: the largest difference over the largest of the peer's.
+The same unit vectors, scale and bias in float32. Each measurement is a process of its own (Linux): it runs once at
+1,024 rows to warm up, makes the inputs, sets the system's mark of its peak back, and then measures one pass forward
+and back. `extra` is the peak of resident memory less what was resident before, and less the gradients. The sides take
+turns, and ratios are made within a round. The gradients of all inputs are compared, the largest difference over the
+largest of the peer's; and each side's with those of ours in float64.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -32,6 +32,7 @@ from torch import Tensor
 from sightword.objectives import InfoNCE, Sigmoid
 
 SIDES = ("sightword", "open_clip")
+EXACT = "float64"
 LOSSES = ("infonce", "sigmoid")
 SCALE, BIAS = 40.0, -10.0
 
@@ -39,7 +40,7 @@ Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def loss_of(side: str, kind: str) -> Loss:
-    if side == "sightword":
+    if side in ("sightword", EXACT):
         ours, pairwise = InfoNCE(), Sigmoid()
         return (lambda i, t, s, b: ours(i, t, s)) if kind == "infonce" else pairwise
     clip = import_open_clip()
@@ -57,18 +58,26 @@ def inputs(rows: int, dim: int) -> list[Tensor]:
     return [tensor.requires_grad_() for tensor in (image, text, torch.tensor(SCALE), torch.tensor(BIAS))]
 
 
+def resident(which: str = "VmRSS") -> float:
+    """MiB that are resident now, or (VmHWM) were at most since this was last asked for what is resident now."""
+    if which == "VmRSS":
+        Path("/proc/self/clear_refs").write_text("5")
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(which))) / 1024
+
+
 def measure(side: str, kind: str, rows: int, dim: int, out: Path) -> None:
     loss = loss_of(side, kind)
     loss(*inputs(1024, dim)).backward()
     leaves = inputs(rows, dim)
-    room = [torch.ones_like(leaf) for leaf in leaves]  # touched, so that the gradients' own memory is not counted
-    del room
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if side == EXACT:
+        leaves = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    before = resident()
     begun = time.perf_counter()
     value = loss(*leaves)
     value.backward()
     seconds = time.perf_counter() - begun
-    extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    extra = resident("VmHWM") - before - sum(leaf.nbytes for leaf in leaves) / 2**20
     gradients = {str(n): leaf.grad.numpy() for n, leaf in enumerate(leaves) if leaf.grad is not None}
     np.savez(out, loss=value.detach().numpy(), seconds=seconds, extra=extra, **gradients)
 
@@ -80,6 +89,11 @@ def run(side: str, kind: str, rows: int, dim: int) -> dict[str, Any]:
         subprocess.run(command, check=True)
         with np.load(out) as found:
             return dict(found)
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, float]:
+    """By gradient."""
+    return {key: float(abs(ours[key] - theirs[key]).max() / abs(theirs[key]).max()) for key in ours if key.isdigit()}
 
 
 def main() -> None:
@@ -98,18 +112,23 @@ def main() -> None:
     for kind in LOSSES:
         rounds = [{side: run(side, kind, given.rows, given.dim) for side in SIDES} for _ in range(given.rounds)]
         ours, theirs = rounds[-1]["sightword"], rounds[-1]["open_clip"]
-        apart = {key: abs(ours[key] - theirs[key]).max() / abs(theirs[key]).max() for key in ours if key.isdigit()}
+        exact = run(EXACT, kind, given.rows, given.dim)
+        apart = differences(ours, theirs)
+        from_exact = {side: differences(rounds[-1][side], exact) for side in SIDES}
         shares = sorted(float(found["sightword"]["seconds"] / found["open_clip"]["seconds"]) for found in rounds)
         for side in SIDES:
             seconds = sorted(float(found[side]["seconds"]) for found in rounds)
             extra = statistics.median(float(found[side]["extra"]) for found in rounds)
             spread = f"{seconds[0]:.2f}–{seconds[-1]:.2f}"
-            print(f"{kind} {side}: {statistics.median(seconds):.2f} s ({spread}), {extra:.0f} MB")
+            print(f"{kind} {side}: {statistics.median(seconds):.2f} s ({spread}), {extra:.0f} MiB")
         print(f"{kind}: time {statistics.median(shares):.3f} ({shares[0]:.3f}–{shares[-1]:.3f}) of open_clip's;")
         print(f"  losses {ours['loss']:.7f} and {theirs['loss']:.7f}; gradients apart by {max(apart.values()):.1e}")
+        for side, values in from_exact.items():
+            print(f"  {side} from float64: gradients {max(values.values()):.1e}")
         result[kind] = {
             "times": shares,
-            "gradients": {key: float(value) for key, value in apart.items()},
+            "gradients": apart,
+            "from_float64": from_exact,
             "extra": {side: [float(found[side]["extra"]) for found in rounds] for side in SIDES},
             "seconds": {side: [float(found[side]["seconds"]) for found in rounds] for side in SIDES},
         }

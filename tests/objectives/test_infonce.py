@@ -21,9 +21,9 @@ LABELS = {
 }
 
 
-@pytest.fixture(params=[1 << 24, 20], ids=["one strip", "many strips"], autouse=True)
-def _strips(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(tiles._STRIP, "cpu", request.param)
+@pytest.fixture(params=[(1024, 2048), (3, 2)], ids=["one tile", "many tiles"], autouse=True)
+def _tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tiles._TILE, "cpu", request.param)
 
 
 def reference(image: Array, text: Array, scale: float, labels: list[int] | None) -> tuple[float, Array, Array, float]:

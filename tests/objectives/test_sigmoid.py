@@ -23,9 +23,9 @@ def plain(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, positive: Te
     return -F.logsigmoid(sign * (scale * image @ text.T + bias)).sum() / len(image)
 
 
-@pytest.fixture(params=[1 << 24, 20], ids=["one strip", "many strips"], autouse=True)
-def _strips(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(tiles._STRIP, "cpu", request.param)
+@pytest.fixture(params=[(1024, 2048), (3, 2)], ids=["one tile", "many tiles"], autouse=True)
+def _tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tiles._TILE, "cpu", request.param)
 
 
 @pytest.mark.parametrize("labels", [None, [0, 1, 2, 3, 1, 5, 6, 6, 6]], ids=["no labels", "duplicates"])

@@ -60,7 +60,7 @@ def run_training(
     """Train a recipe into `out`, or go on with it. The model's contract records what made it. announce: told what a
     step will take of the memory."""
     data = read_data(recipe.data)
-    retention = _retention(recipe, device) if data.validation else None
+    retention = _retention(recipe, device) if len(data.validation) else None
 
     def validate(embedder: Embedder) -> dict[str, Any]:
         row = validation_row(embedder, data.validation, data.names).to_json()

@@ -1,11 +1,12 @@
 """Symmetric InfoNCE, the loss of CLIP (arXiv 2103.00020, section 2.3), with several positives a row where labels say so
 (UniCL of Florence, arXiv 2111.11432, section 2.2).
 
-The logits of all pairs are never held: strips of them are made once for the two log-sums, and once more for the
+The logits of all pairs are never held: tiles of them are made once for the two log-sums, and once more for the
 gradient, which is softmax less target on both sides. Over several ranks each makes the rows of its own images alone,
 and the log-sums of the texts are added up between them.
 
-Shapes: B batch, K further texts; R rows of this rank, N texts of all ranks, C all columns, D joint space, T a strip.
+Shapes: B batch, K further texts; R rows of this rank, N texts of all ranks, C all columns, D joint space;
+r rows, c columns and n texts of a tile.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sightword.objectives.ranks import Ranks
-from sightword.objectives.tiles import PART, Columns, checked, columns, strips
+from sightword.objectives.tiles import Columns, Tile, checked, columns, tiles
 
 # Exponentials of numbers that lie so far apart still have a common factor that neither over- nor underflows.
 _SPREAD = 60.0
@@ -108,52 +109,55 @@ class _InfoNCE(torch.autograd.Function):
 def _first_pass(
     image_RD: Tensor, text_RD: Tensor, held: Columns, scale: Tensor, smoothing: float, ranks: Ranks
 ) -> _Sums:
-    R, N, C = len(image_RD), held.texts, len(held.vectors)
-    row_R = image_RD.new_empty(R)
-    text_N = image_RD.new_full((N,), -torch.inf)
+    R, N = len(image_RD), held.texts
+    row_R, text_N = image_RD.new_full((R,), -torch.inf), image_RD.new_full((N,), -torch.inf)
     # Of the positives: the sum of their logits and their number, by row and by text.
     labelled = held.labels is not None
     row_logit_R, row_count_R = image_RD.new_zeros(R), image_RD.new_zeros(R) if labelled else None
     text_logit_N, text_count_N = image_RD.new_zeros(N), image_RD.new_zeros(N) if labelled else None
     scaled_RD = scale * image_RD
-    for rows, logits_TC in strips(scaled_RD, held.vectors):
-        positive_TC = held.positives(rows)
-        if positive_TC is not None and row_count_R is not None and text_count_N is not None:
-            kept_TC = logits_TC * positive_TC
-            row_logit_R[rows] = kept_TC.sum(dim=1)
-            row_count_R[rows] = positive_TC.sum(dim=1).to(row_count_R.dtype)
-            text_logit_N += kept_TC[:, :N].sum(dim=0)
-            text_count_N += positive_TC[:, :N].sum(dim=0)
-        row_R[rows], text_T = _log_sums(logits_TC, N)
-        text_N = torch.logaddexp(text_N, text_T)
+    for tile in tiles(scaled_RD, held.vectors):
+        texts = slice(tile.columns.start, min(tile.columns.stop, N))  # perhaps none: the further texts are the last
+        n = max(0, texts.stop - texts.start)
+        positive_rc = held.positives(tile)
+        if positive_rc is not None and row_count_R is not None and text_count_N is not None:
+            kept_rc = tile.logits * positive_rc
+            row_logit_R[tile.rows] += kept_rc.sum(dim=1)
+            row_count_R[tile.rows] += positive_rc.sum(dim=1)
+            text_logit_N[texts] += kept_rc[:, :n].sum(dim=0)
+            text_count_N[texts] += positive_rc[:, :n].sum(dim=0)
+        row_r, text_n = _log_sums(tile, n)
+        row_R[tile.rows] = torch.logaddexp(row_R[tile.rows], row_r)
+        text_N[texts] = torch.logaddexp(text_N[texts], text_n)
     text_N = ranks.logsumexp(text_N)
+    # Differences before sums: both sides are many times the loss.
+    own_text_R = text_N[held.own]
     if row_count_R is None or text_count_N is None:
-        row_target = text_target = (scaled_RD * text_RD).sum()
+        row_target_R = text_target_R = (scaled_RD * text_RD).sum(dim=1)
     else:
-        row_target = (row_logit_R / row_count_R).sum()
-        text_target = ranks.sum_(text_logit_N) / ranks.sum_(text_count_N)
-        text_target = text_target[held.own].sum()
-    target = (1 - smoothing) * (row_target + text_target)
+        row_target_R = row_logit_R / row_count_R
+        text_target_R = (ranks.sum_(text_logit_N) / ranks.sum_(text_count_N))[held.own]
     if smoothing:
-        sum_D = scaled_RD.sum(dim=0)
-        every_D, texts_D = held.vectors.sum(dim=0), held.vectors[:N].sum(dim=0)
-        target = target + smoothing * (sum_D @ every_D / C + sum_D @ texts_D / N)
-    loss = ranks.sum_(row_R.sum() + text_N[held.own].sum() - target) / (2 * N)
+        every_D, texts_D = held.vectors.mean(dim=0), held.vectors[:N].mean(dim=0)
+        row_target_R = (1 - smoothing) * row_target_R + smoothing * (scaled_RD @ every_D)
+        text_target_R = (1 - smoothing) * text_target_R + smoothing * (scaled_RD @ texts_D)
+    loss = ranks.sum_((row_R - row_target_R).sum() + (own_text_R - text_target_R).sum()) / (2 * N)
     return _Sums(row_R, text_N, row_count_R, text_count_N, loss)
 
 
-def _log_sums(logits_TC: Tensor, texts: int) -> tuple[Tensor, Tensor]:
+def _log_sums(tile: Tile, texts: int) -> tuple[Tensor, Tensor]:
     """Over the columns and (of the first `texts`) over the rows. Overwrites the logits."""
-    row_top_T, top = logits_TC.amax(dim=1), logits_TC[:, :texts].amax(dim=0)
-    highest = row_top_T.max()
-    if float(highest - torch.minimum(row_top_T.min(), top.min())) > _SPREAD:
-        return logits_TC.logsumexp(dim=1), logits_TC[:, :texts].logsumexp(dim=0)
-    row_T, text_N = torch.empty_like(row_top_T), torch.zeros_like(top)
-    for part_tC, row_t in zip(logits_TC.split(PART), row_T.split(PART), strict=True):
-        part_tC.sub_(highest).exp_()
-        torch.sum(part_tC, dim=1, out=row_t)
-        text_N += part_tC[:, :texts].sum(dim=0)
-    return row_T.log_().add_(highest), text_N.log_().add_(highest)
+    logits_rc = tile.logits
+    row_top_r, top_n = logits_rc.amax(dim=1), logits_rc[:, :texts].amax(dim=0)
+    highest = row_top_r.max()
+    if float(highest - torch.cat([row_top_r, top_n]).min()) > _SPREAD:
+        return logits_rc.logsumexp(dim=1), logits_rc[:, :texts].logsumexp(dim=0)
+    row_r, text_n = torch.empty_like(row_top_r), torch.zeros_like(top_n)
+    for rows, part in tile.parts():
+        part.sub_(highest).exp_()
+        torch.sum(part, dim=1, out=row_r[rows])
+        text_n += part[:, :texts].sum(dim=0)
+    return row_r.log_().add_(highest), text_n.log_().add_(highest)
 
 
 def _second_pass(ctx: Any, outside: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
@@ -162,21 +166,23 @@ def _second_pass(ctx: Any, outside: Tensor) -> tuple[Tensor | None, Tensor | Non
     held, sums, ranks = ctx.held, ctx.sums, ctx.ranks
     kept, N, C = 1 - ctx.smoothing, held.texts, len(held.vectors)
     wants_image, wants_text, wants_more, wants_scale = ctx.needs_input_grad[:4]
-    image_grad_RD = torch.empty_like(image_RD) if wants_image or wants_scale else None
+    image_grad_RD = torch.zeros_like(image_RD) if wants_image or wants_scale else None
     column_grad_CD = torch.zeros_like(held.vectors) if wants_text or wants_more else None
     scaled_RD = scale * image_RD
-    for rows, logits_TC in strips(scaled_RD, held.vectors):
-        grad_TC = _softmaxes(logits_TC, sums.rows[rows], sums.texts)
-        positive_TC = held.positives(rows)
-        if positive_TC is not None:
-            share_TC = (kept / sums.row_positives[rows])[:, None].repeat(1, C)
-            share_TC[:, :N] += kept / sums.text_positives
-            grad_TC.sub_(share_TC.mul_(positive_TC))
+    for tile in tiles(scaled_RD, held.vectors):
+        texts = slice(tile.columns.start, min(tile.columns.stop, N))
+        n = max(0, texts.stop - texts.start)
+        grad_rc = _softmaxes(tile, sums.rows[tile.rows], sums.texts[texts])
+        positive_rc = held.positives(tile)
+        if positive_rc is not None:
+            share_rc = (kept / sums.row_positives[tile.rows])[:, None].repeat(1, grad_rc.shape[1])
+            share_rc[:, :n] += kept / sums.text_positives[texts]
+            grad_rc.sub_(share_rc.mul_(positive_rc))
         if image_grad_RD is not None:
-            torch.mm(grad_TC, held.vectors, out=image_grad_RD[rows])
+            image_grad_RD[tile.rows].addmm_(grad_rc, held.vectors[tile.columns])
         if column_grad_CD is not None:
-            column_grad_CD.addmm_(grad_TC.T, image_RD[rows])
-    # What is the same in each strip: the targets of pairs that have one positive, and the part spread over all.
+            column_grad_CD[tile.columns].addmm_(grad_rc.T, image_RD[tile.rows])
+    # What is the same in each tile: the targets of pairs that have one positive, and the part spread over all.
     if held.labels is None:
         if image_grad_RD is not None:
             image_grad_RD.sub_(text_RD, alpha=2 * kept)
@@ -203,18 +209,17 @@ def _second_pass(ctx: Any, outside: Tensor) -> tuple[Tensor | None, Tensor | Non
     return image_grad_RD, text_grad_RD, more_grad_KD, scale_grad
 
 
-def _softmaxes(logits_TC: Tensor, row_T: Tensor, text_N: Tensor) -> Tensor:
+def _softmaxes(tile: Tile, row_r: Tensor, text_n: Tensor) -> Tensor:
     """Softmax by row and, of the texts, by column, added. Overwrites the logits."""
-    N, middle = len(text_N), row_T.mean()
-    furthest = torch.maximum((row_T - middle).abs().max(), (text_N - middle).abs().max())
+    logits_rc, n, middle = tile.logits, len(text_n), row_r.mean()
+    furthest = (torch.cat([row_r, text_n]) - middle).abs().max()
     if float(furthest) > _SPREAD / 2:
-        by_text_TN = (logits_TC[:, :N] - text_N).exp_()
-        by_row_TC = logits_TC.sub_(row_T[:, None]).exp_()
-        by_row_TC[:, :N] += by_text_TN
-        return by_row_TC
+        by_text_rn = (logits_rc[:, :n] - text_n).exp_()
+        by_row_rc = logits_rc.sub_(row_r[:, None]).exp_()
+        by_row_rc[:, :n] += by_text_rn
+        return by_row_rc
     # One exponential for both: exp(x - row) + exp(x - text) = exp(x - m) (exp(m - row) + exp(m - text)).
-    row_T, text_C = (middle - row_T).exp(), F.pad((middle - text_N).exp(), (0, logits_TC.shape[1] - N))
-    # Few rows at a time, so that what one pass leaves is in the cache for the next.
-    for part_tC, row_t in zip(logits_TC.split(PART), row_T.split(PART), strict=True):
-        part_tC.sub_(middle).exp_().mul_(row_t[:, None] + text_C)
-    return logits_TC
+    row_r, text_c = (middle - row_r).exp(), F.pad((middle - text_n).exp(), (0, logits_rc.shape[1] - n))
+    for rows, part in tile.parts():
+        part.sub_(middle).exp_().mul_(row_r[rows, None] + text_c)
+    return logits_rc

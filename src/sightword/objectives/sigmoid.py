@@ -1,10 +1,10 @@
 """The pairwise sigmoid loss of SigLIP (arXiv 2303.15343, section 3, algorithm 1).
 
-Each pair is a yes or no of its own, so that the gradient is known as soon as a logit is: strips of logits are made
+Each pair is a yes or no of its own, so that the gradient is known as soon as a logit is: tiles of logits are made
 once, for the loss and the gradients together, and the matrix is never held. Over several ranks each makes the rows of
 its own images.
 
-Shapes: B batch, K further texts; R rows of this rank, N texts of all ranks, C all columns, D joint space, T a strip.
+Shapes: B batch, K further texts; R rows of this rank, N texts of all ranks, C all columns, D joint space; r, c a tile.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sightword.objectives.ranks import Ranks
-from sightword.objectives.tiles import PART, checked, columns, strips
+from sightword.objectives.tiles import checked, columns, tiles
 
 
 class Sigmoid:
@@ -67,31 +67,30 @@ class _Sigmoid(torch.autograd.Function):
         needs = ctx.needs_input_grad
         with torch.autocast(image_RD.device.type, enabled=False):
             held = columns(text_RD, marks[0], more_KD, marks[1], ranks)
-            image_grad_RD = torch.empty_like(image_RD) if needs[0] or needs[3] else None
+            image_grad_RD = torch.zeros_like(image_RD) if needs[0] or needs[3] else None
             column_grad_CD = torch.zeros_like(held.vectors) if needs[1] or needs[2] else None
             loss, bias_grad, scaled_RD = image_RD.new_zeros(()), image_RD.new_zeros(()), scale * image_RD
-            for rows, logits_TC in strips(scaled_RD, held.vectors):
-                positive_TC = held.positives(rows)
-                # Row t's own partner is the only positive where there are no labels: a diagonal of the strip.
-                own_T = logits_TC.diagonal(offset=held.own.start + rows.start)[: rows.stop - rows.start]
-                count = len(own_T) if positive_TC is None else positive_TC.sum()
-                loss -= (own_T if positive_TC is None else logits_TC * positive_TC).sum() + bias * count
-                for part_tC in logits_TC.split(PART):
-                    part_tC += bias
-                    loss += F.softplus(part_tC).sum()
-                    bias_grad += part_tC.sigmoid_().sum()
+            for tile in tiles(scaled_RD, held.vectors):
+                positive_rc, grad_rc = held.positives(tile), tile.logits
+                # Row r's own partner is the only positive where there are no labels: a diagonal of some tiles.
+                own_r = grad_rc.diagonal(offset=held.own.start + tile.rows.start - tile.columns.start)
+                count = len(own_r) if positive_rc is None else positive_rc.sum()
+                loss -= (own_r if positive_rc is None else grad_rc * positive_rc).sum() + bias * count
+                for _, part in tile.parts():
+                    part += bias
+                    loss += F.softplus(part).sum()
+                    bias_grad += part.sigmoid_().sum()
                 if not any(needs):
                     continue
                 bias_grad -= count
-                grad_TC = logits_TC
-                if positive_TC is None:
-                    own_T.sub_(1)
+                if positive_rc is None:
+                    own_r.sub_(1)
                 else:
-                    grad_TC.sub_(positive_TC.to(grad_TC.dtype))
+                    grad_rc.sub_(positive_rc.to(grad_rc.dtype))
                 if image_grad_RD is not None:
-                    torch.mm(grad_TC, held.vectors, out=image_grad_RD[rows])
+                    image_grad_RD[tile.rows].addmm_(grad_rc, held.vectors[tile.columns])
                 if column_grad_CD is not None:
-                    column_grad_CD.addmm_(grad_TC.T, image_RD[rows])
+                    column_grad_CD[tile.columns].addmm_(grad_rc.T, image_RD[tile.rows])
             # Averaging over the ranks divides by their number.
             share = ranks.count / held.texts
             scale_grad = None if image_grad_RD is None else (image_grad_RD * image_RD).sum() * share

@@ -1,8 +1,8 @@
 """What the losses over all pairs of a batch share: the columns that a rank's rows are held against, which of them are
-positives, and the strips in which they are gone through, so that the whole matrix never exists.
+positives, and the tiles in which they are gone through, so that the whole matrix never exists.
 
 Shapes: R rows (the images of this rank), N texts of all ranks, C = N + the further texts of all ranks, D joint space,
-M labels a row, T rows of a strip.
+M labels a row; r rows and c columns of a tile.
 """
 
 from __future__ import annotations
@@ -15,10 +15,28 @@ from torch import Tensor
 
 from sightword.objectives.ranks import Ranks
 
-# Elements of a strip: products of fewer rows than some hundreds run at half of the speed.
-_STRIP = {"cpu": 1 << 24}
-_STRIP_GPU = 1 << 26
-PART = 32  # rows for passes over a strip one after the other, so that what one leaves is in the cache for the next
+# Rows and columns of a tile at most. On a CPU it stays in the last cache, where passes over it cost next to nothing,
+# and is large enough for products at full speed.
+_TILE = {"cpu": (1024, 2048)}
+_TILE_GPU = (8192, 8192)
+_PART = 1 << 18  # elements for passes over a tile one after the other: what one leaves is near for the next
+
+
+@dataclass(frozen=True)
+class Tile:
+    """logits: [r, c], the products of these rows with these columns."""
+
+    rows: slice
+    columns: slice
+    logits: Tensor
+
+    def parts(self) -> Iterator[tuple[slice, Tensor]]:
+        """Few of its rows at a time, counted within it."""
+        count, width = self.logits.shape
+        step = max(1, _PART // max(1, width))
+        for at in range(0, count, step):
+            rows = slice(at, min(at + step, count))
+            yield rows, self.logits[rows]
 
 
 @dataclass(frozen=True)
@@ -32,14 +50,14 @@ class Columns:
     own_more: slice
     labels: tuple[Tensor, Tensor] | None
 
-    def positives(self, rows: slice) -> Tensor | None:
-        """bool [T, C]: which columns have a label in common with the rows."""
+    def positives(self, tile: Tile) -> Tensor | None:
+        """bool [r, c]: which of a tile's columns have a label in common with its rows."""
         if self.labels is None:
             return None
-        row_RM, column_CM = self.labels
-        found = row_RM[rows, None, 0] == column_CM[None, :, 0]
-        for m in range(1, row_RM.shape[1]):
-            found |= row_RM[rows, None, m] == column_CM[None, :, m]
+        row_rM, column_cM = self.labels[0][tile.rows], self.labels[1][tile.columns]
+        found = row_rM[:, None, 0] == column_cM[None, :, 0]
+        for m in range(1, row_rM.shape[1]):
+            found |= row_rM[:, None, m] == column_cM[None, :, m]
         return found
 
 
@@ -80,19 +98,26 @@ def _anything_shared(column_CM: Tensor, texts: int) -> bool:
     return False
 
 
-def strip_rows(rows: int, columns: int, device: torch.device) -> int:
-    return max(1, min(rows, _STRIP.get(device.type, _STRIP_GPU) // max(1, columns)))
+def tile_size(rows: int, columns: int, device: torch.device) -> tuple[int, int]:
+    """Rows and columns of a tile: as few tiles as fit, of nearly one size."""
+    most = _TILE.get(device.type, _TILE_GPU)
+    high, wide = (-(-count // max(1, -(-count // size))) for count, size in zip((rows, columns), most, strict=True))
+    return max(1, high), max(1, wide)
 
 
-def strips(rows_RD: Tensor, columns_CD: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Which rows, and their products with all columns, [T, C], in memory that is the next strip's as well: fresh memory
-    would cost as much as what is done in it."""
+def tiles(rows_RD: Tensor, columns_CD: Tensor) -> Iterator[Tile]:
+    """The products of all rows with all columns, in memory that is the next tile's as well: fresh memory would cost as
+    much as what is done in it."""
     R, C = len(rows_RD), len(columns_CD)
-    size = strip_rows(R, C, rows_RD.device)
-    memory_TC = rows_RD.new_empty(size, C)
-    for at in range(0, R, size):
-        rows = slice(at, min(at + size, R))
-        yield rows, torch.mm(rows_RD[rows], columns_CD.T, out=memory_TC[: rows.stop - at])
+    high, wide = tile_size(R, C, rows_RD.device)
+    memory = rows_RD.new_empty(high * wide)
+    for at in range(0, R, high):
+        rows = slice(at, min(at + high, R))
+        for start in range(0, C, wide):
+            columns = slice(start, min(start + wide, C))
+            r, c = rows.stop - rows.start, columns.stop - columns.start
+            logits_rc = torch.mm(rows_RD[rows], columns_CD[columns].T, out=memory[: r * c].view(r, c))
+            yield Tile(rows, columns, logits_rc)
 
 
 def checked(

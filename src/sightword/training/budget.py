@@ -7,6 +7,7 @@ rows. On a CPU the holes are estimated that the allocator leaves: see `allocator
 
 from __future__ import annotations
 
+import math
 import os
 import weakref
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from sightword.data.images import ImageSpec
 from sightword.data.pairs import Batch
 from sightword.data.tokenizer import Tokenizer
 from sightword.errors import RequestError
-from sightword.objectives.tiles import strip_rows
+from sightword.objectives.tiles import tile_size
 from sightword.training.allocator import GIVEN_BACK, KEPT
 from sightword.training.encoders import Encoders
 from sightword.training.recipe import TrainingRecipe
@@ -105,10 +106,10 @@ def step_budget(stepper: Stepper, probe: Batch, training: TrainingRecipe, ahead:
     fixed, row, kept = _activations(encoders, probe, at_once, GIVEN_BACK if saves_memory(training) else KEPT)
     dim = encoders.model.config.embed_dim
     whole = rows * ranks
-    strip = strip_rows(rows, whole, device) * whole
-    # Vectors and their gradients on both sides, the texts of all ranks, and a strip of logits with two more like it
+    tile = math.prod(tile_size(rows, whole, device))
+    # Vectors and their gradients on both sides, the texts of all ranks, and a tile of logits with two more like it
     # where there are labels; in float32.
-    loss = 4 * (dim * (6 * rows + 3 * whole) + 3 * strip)
+    loss = 4 * (dim * (6 * rows + 3 * whole) + 3 * tile)
     batch = rows * probe.images[0].numel()
     return Budget(
         weights=weights,
