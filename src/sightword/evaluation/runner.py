@@ -1,0 +1,157 @@
+"""Models on suites of data sets: what is there is opened, embedded and judged, a record for each as soon as it is made.
+
+A record that is in the folder of results already is not made again, so that a suite goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sightword import __version__
+from sightword.data.labelled import Captioned, Labelled
+from sightword.data.pairs import Skipped
+from sightword.embedding.base import BaseEmbedder, Vectors
+from sightword.errors import ImageError, RequestError, SightwordError
+from sightword.evaluation.records import Record, Results, record_name
+from sightword.evaluation.spec import Spec
+from sightword.evaluation.suites import Missing, available, open_split
+from sightword.evaluation.tasks import TASKS, Task, Work, usual_task
+
+# What is being done, how many pictures of it are done, and of how many.
+Progress = Callable[[str, int, int], None]
+UNREADABLE = 0.05  # the largest share of a test's pictures that may be unreadable
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model under test, by the name that tables call it."""
+
+    name: str
+    embedder: BaseEmbedder
+    parameters: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "fingerprint": self.embedder.fingerprint, "parameters": self.parameters}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """records: of every model on every data set that was there. missing: the others. reused: how many of the records
+    were there before."""
+
+    records: tuple[Record, ...]
+    missing: tuple[Missing, ...]
+    reused: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "results": [
+                {"model": record.model["name"], "task": record.task, **row.to_json()}
+                for record in self.records
+                for row in record.rows
+            ],
+            "missing": [{"data": one.spec.name, "reason": one.reason, "get": one.get} for one in self.missing],
+            "version": __version__,
+        }
+
+
+def evaluate(
+    subjects: Sequence[Subject],
+    specs: Sequence[Spec],
+    root: str | Path | None,
+    results: Results,
+    tasks: Sequence[Task] = (),
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """root: the folder of the data sets. tasks: each data set's own without one.
+
+    Raises RequestError where not one of the data sets is there, or none has what the tasks need; SightwordError where
+    too many pictures of one cannot be read.
+    """
+    missing: list[Missing] = []
+    places = available(specs, root, missing.append)
+    if not places:
+        raise RequestError("none of the data sets is there:\n" + "\n".join(f"  {one}" for one in missing))
+    records: list[Record] = []
+    reused = 0
+    for place in places:
+        wanted = [task for task in tasks or (usual_task(place.spec),) if TASKS[task].fits(place.spec)]
+        if not wanted:
+            continue
+        data = open_split(place.spec, root, "test")
+        for subject in subjects:
+            for task in wanted:
+                settings = TASKS[task].settings(place.spec, data, seed)
+                name = record_name(subject.embedder.fingerprint, data.fingerprint(), task, settings)
+                record = results.find(name)
+                if record is None:
+                    record = _made(subject, place.spec, root, data, task, settings, progress)
+                    results.save(record)
+                else:
+                    reused += 1
+                records.append(record)
+    if not records:
+        raise RequestError(f"none of the data sets that are there is for {', '.join(tasks)}")
+    results.write_table(results.all())
+    return Evaluation(tuple(records), tuple(missing), reused)
+
+
+def _made(
+    subject: Subject,
+    spec: Spec,
+    root: str | Path | None,
+    data: Labelled | Captioned,
+    task: Task,
+    settings: dict[str, Any],
+    progress: Progress | None,
+) -> Record:
+    begun = time.perf_counter()
+
+    def told(part: str) -> Callable[[int, int], None]:
+        return lambda done, of: progress(f"{subject.name} on {part}", done, of) if progress else None
+
+    vectors, read, unreadable = _read(subject.embedder, data, told(str(data)))
+    outcome = TASKS[task].run(Work(subject.embedder, spec, root, read, vectors, settings, told))
+    return Record(
+        model=subject.to_json(),
+        data={
+            "name": data.name,
+            "title": spec.title,
+            "split": data.split,
+            "count": len(read),
+            "classes": len(data.classes) if isinstance(data, Labelled) else 0,
+            "fingerprint": data.fingerprint(),
+            "unreadable": [{"key": skip.key, "reason": skip.reason} for skip in unreadable],
+            "remarks": list(spec.remarks(data)),
+            "licence": spec.licence,
+            "source": spec.source,
+        },
+        task=task,
+        settings=settings,
+        rows=outcome.rows,
+        details=outcome.details,
+        outcomes=outcome.outcomes,
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def _read(
+    embedder: BaseEmbedder, data: Labelled | Captioned, progress: Callable[[int, int], None]
+) -> tuple[Vectors, Labelled | Captioned, list[Skipped]]:
+    """The vectors of the pictures that can be read, these pictures, and the others."""
+    errors: dict[int, ImageError] = {}
+    vectors = embedder.embed_images(data.images, skipped=errors, progress=lambda done: progress(done, len(data)))
+    if len(errors) > UNREADABLE * len(data):
+        place, first = next(iter(errors.items()))
+        raise SightwordError(
+            f"{data}: {len(errors):,} of {len(data):,} pictures cannot be read, and more than {UNREADABLE:.0%} of a test "
+            f"must not be missing; the first is {data.keys[place]}: {first.reason}"
+        )
+    unreadable = [Skipped(data.keys[place], error.reason) for place, error in errors.items()]
+    kept = [place for place in range(len(data)) if place not in errors]
+    return vectors, data if not errors else data.take(kept), unreadable
