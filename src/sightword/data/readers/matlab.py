@@ -24,6 +24,7 @@ _LARGEST = 1 << 31  # bytes of one array; SVHN's largest file unpacks to 1.6 GB
 class Svhn(Reader):
     """X: uint8 [32, 32, 3, N]; y: [N, 1], of which 10 is the digit 0."""
 
+    unmistakable = True
     kind: Literal["svhn"] = "svhn"
 
     def splits(self, root: Path) -> tuple[Split, ...]:
