@@ -121,7 +121,7 @@ def open_split(spec: Spec, root: str | Path | None, split: Split) -> Labelled | 
     if split not in place.splits:
         raise RequestError(
             f"{spec.name}: {place.root} has no split {split!r}; it has {', '.join(place.splits)}"
-            + ("" if split == "test" else " (`open_development` says what can stand in for it)")
+            + (" (`open_development` holds some of `train` out)" if split == "validation" else "")
         )
     return _named(spec, place.reader.read(place.root, split, spec.name))
 

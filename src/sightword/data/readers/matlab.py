@@ -66,7 +66,7 @@ def read_mat(file: Path) -> dict[str, NDArray[Any]]:
                 read = _matrix(body)
                 if read is not None:
                     found[read[0]] = read[1]
-    except (struct.error, zlib.error, ValueError) as failure:
+    except (struct.error, zlib.error, ValueError, IndexError) as failure:
         raise RequestError(f"{file}: is damaged or cut short ({failure})") from None
     return found
 

@@ -83,7 +83,7 @@ def _load(file: Path) -> Any:
     try:
         found = interpret(data, _Machine())
         return found.array() if isinstance(found, _Array) else _with_arrays(found)
-    except ValueError as failure:
+    except (ValueError, TypeError) as failure:
         raise RequestError(f"{file}: is no pickle of plain arrays ({failure})") from None
 
 
