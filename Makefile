@@ -41,7 +41,7 @@ peers: .venv/tested
 	@touch $@
 
 .venv/tested: .venv/installed
-	@$(PIP) --editable '.[train,emoji,pretrained,export,ray,dev]'
+	@$(PIP) --editable '.[train,emoji,pretrained,export,ray,embedded,dev]'
 	@touch $@
 
 clean:

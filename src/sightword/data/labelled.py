@@ -186,7 +186,7 @@ def _told(skip: Skipped) -> str:
 
 def _with_pictures(digest: Any, keys: Iterable[str], images: Sequence[ImageLike], whole: bool) -> str:
     for key, image in zip(keys, images, strict=True):
-        content = _bytes_of(image) if whole else str(_size_of(image)).encode()
+        content = bytes_of(image) if whole else str(_size_of(image)).encode()
         digest.update(f"{key}\0{len(content)}\0".encode("utf-8", "surrogatepass"))
         digest.update(content)
     return f"{'bytes' if whole else 'sizes'}:{digest.hexdigest()}"
@@ -206,7 +206,7 @@ def _size_of(image: ImageLike) -> int:
     return len(image.tobytes()) if isinstance(image, Image.Image) else image.nbytes
 
 
-def _bytes_of(image: ImageLike) -> bytes:
+def bytes_of(image: ImageLike) -> bytes:
     """The bytes of its file, or its pixels. Of what cannot be read, nothing: whoever embeds it says why."""
     try:
         if isinstance(image, str | Path):

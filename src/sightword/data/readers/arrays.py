@@ -40,29 +40,35 @@ class Idx(Reader):
 
 
 class Cifar(Reader):
-    """The binary versions: `cifar-10-batches-bin`, `cifar-100-binary` (of which the fine labels are taken)."""
+    """The binary versions. classes: 10 is `cifar-10-batches-bin`; 100, `cifar-100-binary`, of which the fine labels are
+    taken."""
 
+    unmistakable = True
     kind: Literal["cifar"] = "cifar"
+    classes: Literal[10, 100]
 
     def splits(self, root: Path) -> tuple[Split, ...]:
-        return tuple(split for split in SPLITS if _cifar_files(root, split))
+        return tuple(split for split in SPLITS if self._files(root, split))
 
     def read(self, root: Path, split: Split, name: str) -> Labelled:
-        files = _cifar_files(root, split)
+        files = self._files(root, split)
         if not files:
             raise RequestError(f"{root}: has no binary files of the split {split!r}")
-        fine = files[0].parent.name == _CIFAR_100
-        head = 2 if fine else 1
-        names = files[0].parent / ("fine_label_names.txt" if fine else "batches.meta.txt")
+        head = 2 if self.classes == 100 else 1  # CIFAR-100 has a coarse label first
+        names = files[0].parent / ("fine_label_names.txt" if self.classes == 100 else "batches.meta.txt")
         classes = tuple(readable(line) for line in read_lines(names) if line)
         rows = np.concatenate([_records(file, head + 3072) for file in files])
         pixels = rows[:, head:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         return arrays(name, split, pixels, rows[:, head - 1].astype(np.int64), classes)
 
+    def _files(self, root: Path, split: Split) -> list[Path]:
+        return cifar_files(root, split, self.classes, "cifar-10-batches-bin", "cifar-100-binary", ".bin")
+
 
 class Stl10(Reader):
     """`stl10_binary`: `train_X.bin`, `train_y.bin`, `class_names.txt`."""
 
+    unmistakable = True
     kind: Literal["stl10"] = "stl10"
     within: str = "stl10_binary"
 
@@ -83,14 +89,13 @@ def arrays(name: str, split: str, pixels: Pixels, labels: NDArray[np.int64], cla
     return Labelled(name, split, [*pixels], labels, tuple(classes), [*map(str, range(len(pixels)))])
 
 
-_CIFAR_100 = "cifar-100-binary"
-
-
-def _cifar_files(root: Path, split: str) -> list[Path]:
-    ten = root / "cifar-10-batches-bin"
-    batches = [ten / f"data_batch_{n}.bin" for n in range(1, 6)] if split == "train" else [ten / f"{split}_batch.bin"]
-    hundred = [root / _CIFAR_100 / f"{split}.bin"]
-    return next((files for files in (batches, hundred) if all(file.is_file() for file in files)), [])
+def cifar_files(root: Path, split: Split, classes: int, ten: str, hundred: str, ending: str) -> list[Path]:
+    """All files of a split; none where one is missing."""
+    files = [root / hundred / f"{split}{ending}"]
+    if classes == 10:
+        batches = [f"data_batch_{number}" for number in range(1, 6)] if split == "train" else [f"{split}_batch"]
+        files = [root / ten / f"{batch}{ending}" for batch in batches]
+    return files if all(file.is_file() for file in files) else []
 
 
 def _records(file: Path, size: int) -> Pixels:

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ Split: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 # What folders and files of a split are called.
-_CALLED: dict[Split, tuple[str, ...]] = {
+CALLED: dict[Split, tuple[str, ...]] = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing"),
@@ -33,10 +33,11 @@ _CALLED: dict[Split, tuple[str, ...]] = {
 class Reader(Config):
     """One way in which data sets lie on a disk.
 
-    parts: what the splits are called there, where that is not `train`, `validation` (`valid`, `val`, `dev`) or `test`.
-    Splits that are not named in it are then not there.
+    unmistakable: the names of its files tell which data set it is. parts: what the splits are called there, where that
+    is not `train`, `validation` (`valid`, `val`, `dev`) or `test`; splits that are not named in it are then not there.
     """
 
+    unmistakable: ClassVar[bool] = False
     parts: dict[Split, str] = Field(default_factory=dict)
 
     @abstractmethod
@@ -52,7 +53,7 @@ class Reader(Config):
         """By what names to look for a split."""
         if self.parts:
             return (self.parts[split],) if split in self.parts else ()
-        return _CALLED[split]
+        return CALLED[split]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from sightword.data.labelled import Labelled
 from sightword.data.pairs import is_image_file
-from sightword.data.readers.base import SPLITS, Reader, Split, in_order, read_lines, readable
+from sightword.data.readers.base import CALLED, SPLITS, Reader, Split, in_order, read_lines, readable
 from sightword.data.stored import printable
 from sightword.errors import RequestError
 
@@ -21,13 +21,14 @@ _SYNSET = re.compile(r"n\d{8}")
 # Files with the names of synsets, one a line behind its synset: Kaggle's and the devkit's of ImageNet; ImageNet-A and
 # -R bring theirs in README.txt.
 _SYNSET_FILES = ("LOC_synset_mapping.txt", "synset_words.txt", "words.txt", "README.txt")
+_NO_CLASSES = {"data", *(called for split in SPLITS for called in CALLED[split])}
 _NAMES_FILES = ("classnames.txt", "classes.txt")
 
 
 class ClassFolders(Reader):
-    """Classes are in the order of their folders' names, numbers by value. A class is called as its folder, `_` being a
-    space. Where the folders are synsets or numbers, names come from a file beside the splits: `classnames.txt` or
-    `classes.txt` (one name a line, in the order of the classes) or, for synsets, a list of `n01440764 tench, …`.
+    """Classes are in the order of their folders' names, numbers by value. A class is called as a file beside the splits
+    says: `classnames.txt` or `classes.txt` (one name a line, in the order of the classes) or, where the folders are
+    synsets, a list of `n01440764 tench, …`. Without one, it is called as its folder, `_` being a space.
 
     within: a folder inside the data set in which all of that lies. names: a JSON file (folder to name). only: a JSON
     file whose keys are the names of the classes that count; the others are left out. Both are ObjectNet's. whole: the
@@ -42,7 +43,9 @@ class ClassFolders(Reader):
 
     def splits(self, root: Path) -> tuple[Split, ...]:
         if self.whole is not None:
-            return (self.whole,) if _classes_in(root / self.within) else ()
+            inside = {*_classes_in(root / self.within)}
+            # A folder that is called as a split is no class, and then this is another layout.
+            return (self.whole,) if inside and not inside & _NO_CLASSES else ()
         return tuple(split for split in SPLITS if self._place(root, split) is not None)
 
     def read(self, root: Path, split: Split, name: str) -> Labelled:
@@ -80,14 +83,15 @@ class ClassFolders(Reader):
             if without is not None:
                 raise RequestError(f"{root / self.names}: does not name the folder {without!r}")
             return {folder: str(told[folder]) for folder in folders}
-        synsets = all(_SYNSET.fullmatch(folder) for folder in folders)
         listed = next((root / file for file in _NAMES_FILES if (root / file).is_file()), None)
-        if listed is not None and (synsets or all(folder.isdecimal() for folder in folders)):
+        if listed is not None:
             lines = read_lines(listed)
             if len(lines) != len(folders):
                 raise RequestError(f"{listed}: names {len(lines)} classes, and there are {len(folders)} folders")
             return dict(zip(folders, lines, strict=True))
-        return _synset_names(root, folders) if synsets else {folder: readable(folder) for folder in folders}
+        if all(_SYNSET.fullmatch(folder) for folder in folders):
+            return _synset_names(root, folders)
+        return {folder: readable(folder) for folder in folders}
 
 
 def _synset_names(root: Path, folders: list[str]) -> Mapping[str, str]:

@@ -50,6 +50,7 @@ class Voc(Reader):
     """PASCAL VOC's lists of a class: `ImageSets/Main/aeroplane_test.txt`, of lines `000001 -1`. 0 is `difficult`: a
     picture that does not count for this class. Names are the files'."""
 
+    unmistakable = True
     kind: Literal["voc"] = "voc"
     within: str = "VOCdevkit/VOC2007"
 

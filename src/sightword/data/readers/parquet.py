@@ -145,7 +145,9 @@ class _TablePicture(InFile):
             if isinstance(found, ImageError):
                 raise found
             return found if isinstance(found, bytes) else Path(found).read_bytes()
-        except (pyarrow.ArrowException, OSError) as failure:
+        except (pyarrow.ArrowException, OSError, RequestError) as failure:
+            if isinstance(failure, ImageError):
+                raise
             raise ImageError(self.name, f"its part of the table is damaged ({failure})") from None
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sightword.data.labelled import Labelled
-from sightword.data.readers.arrays import arrays, unpacked
+from sightword.data.readers.arrays import arrays, cifar_files, unpacked
 from sightword.data.readers.base import SPLITS, Reader, Split, readable
 from sightword.errors import RequestError
 from sightword.pickles import Machine, Name, expect, interpret
@@ -19,18 +19,20 @@ _TYPES = {"u1", "i4", "i8"}
 
 
 class CifarPython(Reader):
-    """`cifar-10-batches-py` and `cifar-100-python` (of which the fine labels are taken)."""
+    """classes: 10 is `cifar-10-batches-py`; 100, `cifar-100-python`, of which the fine labels are taken."""
 
+    unmistakable = True
     kind: Literal["cifar_python"] = "cifar_python"
+    classes: Literal[10, 100]
 
     def splits(self, root: Path) -> tuple[Split, ...]:
-        return tuple(split for split in SPLITS if _files(root, split))
+        return tuple(split for split in SPLITS if self._files(root, split))
 
     def read(self, root: Path, split: Split, name: str) -> Labelled:
-        files = _files(root, split)
+        files = self._files(root, split)
         if not files:
             raise RequestError(f"{root}: has no batches of the split {split!r}")
-        fine = files[0].parent.name == _HUNDRED
+        fine = self.classes == 100
         meta = files[0].parent / ("meta" if fine else "batches.meta")
         names = _record(meta).get("fine_label_names" if fine else "label_names")
         pixels, labels = [], []
@@ -44,6 +46,9 @@ class CifarPython(Reader):
         if not isinstance(names, list):
             raise RequestError(f"{meta}: holds no names of classes")
         return arrays(name, split, np.concatenate(pixels), np.array(labels, np.int64), [*map(readable, names)])
+
+    def _files(self, root: Path, split: Split) -> list[Path]:
+        return cifar_files(root, split, self.classes, "cifar-10-batches-py", "cifar-100-python", "")
 
 
 class PickledArrays(Reader):
@@ -66,15 +71,6 @@ class PickledArrays(Reader):
         return arrays(name, split, pixels, labels.astype(np.int64), self.names)
 
 
-_HUNDRED = "cifar-100-python"
-
-
-def _files(root: Path, split: str) -> list[Path]:
-    ten = root / "cifar-10-batches-py"
-    batches = [ten / f"data_batch_{n}" for n in range(1, 6)] if split == "train" else [ten / f"{split}_batch"]
-    return next((files for files in (batches, [root / _HUNDRED / split]) if all(f.is_file() for f in files)), [])
-
-
 def _record(file: Path) -> dict[str, Any]:
     found = _load(file)
     if not isinstance(found, dict):
@@ -87,7 +83,7 @@ def _load(file: Path) -> Any:
     try:
         found = interpret(data, _Machine())
         return found.array() if isinstance(found, _Array) else _with_arrays(found)
-    except ValueError as failure:
+    except (ValueError, TypeError) as failure:
         raise RequestError(f"{file}: is no pickle of plain arrays ({failure})") from None
 
 

@@ -68,7 +68,7 @@ class Table(Reader):
         try:
             # utf-8-sig: spreadsheets put a byte order mark in front of the first column's name.
             with table.open(newline="", encoding="utf-8-sig") as lines:
-                reader = csv.DictReader(lines, delimiter=separator)
+                reader = csv.DictReader(lines, delimiter=separator, strict=True)
                 columns = [*(reader.fieldnames or ())]
                 image = _column(table, columns, self.image, PATH_COLUMNS, "pictures")
                 label = _column(table, columns, self.label, _LABELS, "labels")
