@@ -7,7 +7,7 @@ import math
 _Z95 = 1.959963984540054
 
 
-def wilson(hits: int, n: int) -> tuple[float, float]:
+def wilson(hits: float, n: float) -> tuple[float, float]:
     """The 95 % score interval of a share (Wilson 1927). Each judgement counts as independent. (0, 1) where n is 0."""
     if not 0 <= hits <= n:
         raise ValueError(f"{hits} hits of {n}")
