@@ -1,6 +1,6 @@
 """Pictures made worse, in twelve ways and at five strengths, for measuring what a model bears.
 
-After ImageNet-C (Hendrycks & Dietterich, arXiv 1903.12261): its strengths for noise, Gaussian blur, JPEG and pixelate,
+After ImageNet-C (Hendrycks & Dietterich, arXiv 1903.12261): its strengths for noise, Gaussian blur and JPEG,
 with these deviations. A length is a share of the shorter side, so that small pictures are hurt as large ones are; a
 picture whose shorter side is over 224 pixels is brought to 224 first, at strength 0 too, which is otherwise the picture
 as it is: noise of single pixels would be averaged away by the resize to the model's size. A corruption acts on RGB,
@@ -160,7 +160,7 @@ def _jpeg(picture: Image.Image, at: int, rng: np.random.Generator) -> Image.Imag
 
 
 def _pixelate(picture: Image.Image, at: int, rng: np.random.Generator) -> Image.Image:
-    share = (0.6, 0.5, 0.4, 0.3, 0.25)[at]
+    share = (0.5, 0.4, 0.3, 0.2, 0.15)[at]
     width, height = (max(1, round(length * share)) for length in picture.size)
     return picture.resize((width, height), Image.Resampling.BOX).resize(picture.size, Image.Resampling.NEAREST)
 
