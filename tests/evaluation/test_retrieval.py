@@ -82,8 +82,8 @@ def test_a_collapsed_model_finds_nothing_and_says_that_all_is_tied():
         assert way.tied == way.n
         assert way.without_ties == (1, 1, 1)
         assert way.candidates == candidates
-    assert collapsed.images.mean_rank[0] == collapsed.images.median_rank[0] == 60
-    assert collapsed.texts.mean_rank[0] == 296  # its own five captions are no rivals of one another
+    assert collapsed.images.mean_rank.value == collapsed.images.median_rank.value == 60
+    assert collapsed.texts.mean_rank.value == 296  # its own five captions are no rivals of one another
 
 
 def test_scores_that_float32_cannot_tell_apart_are_told_apart():
@@ -159,8 +159,8 @@ def test_rows_and_intervals():
     assert result.images.recalls[0].effective_n <= 300
     json.dumps(result.to_json(), allow_nan=False)
     captions, _ = by_hand(texts, images, of)
-    assert result.images.mean_rank[0] == pytest.approx(captions[:, 0].mean())
-    assert result.images.median_rank[0] == np.median(captions[:, 0])
+    assert result.images.mean_rank.value == pytest.approx(captions[:, 0].mean())
+    assert result.images.median_rank.value == np.median(captions[:, 0])
 
 
 def test_captions_that_share_their_fate_count_as_few():

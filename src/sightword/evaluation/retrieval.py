@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightword.errors import RequestError
+from sightword.evaluation.estimates import Z95, Estimate
 from sightword.evaluation.intervals import wilson
 from sightword.evaluation.rows import Row
 
@@ -31,7 +32,6 @@ Ints = NDArray[np.int64]
 
 _TILE = (2048, 2048)  # texts x images: 16 MiB of scores
 _GATHER = 8192  # rows of vectors that are copied out at a time
-_Z95 = 1.959963984540054
 IMAGES, TEXTS = "image_retrieval", "text_retrieval"
 
 
@@ -63,13 +63,13 @@ class Recall:
 
 @dataclass(frozen=True)
 class Direction:
-    """One way of retrieval. recalls: one for each k. mean_rank and median_rank: (value, low, high), 1 is best; the
+    """One way of retrieval. recalls: one for each k. mean_rank and median_rank: 1 is best; the
     intervals are the normal one and Woodruff's (1952), both with images as clusters. tied: how many queries have a
     tie with a rival. without_ties: each R@k, were every tie won."""
 
     recalls: tuple[Recall, ...]
-    mean_rank: tuple[float, float, float]
-    median_rank: tuple[float, float, float]
+    mean_rank: Estimate
+    median_rank: Estimate
     n: int
     candidates: int
     tied: int
@@ -265,10 +265,10 @@ def _checked(texts_MD: Floats, images_ND: Floats, image_of_text: Ints) -> Ints:
 def _direction(ranks: Ranks, ks: Sequence[int]) -> Direction:
     every = np.ones(len(ranks.rank), dtype=np.bool_)
     mean, variance = _clustered(ranks.rank, ranks.image)
-    half = _Z95 * math.sqrt(variance)
+    half = Z95 * math.sqrt(variance)
     return Direction(
         recalls=tuple(_recall(ranks, every, k) for k in ks),
-        mean_rank=(mean, max(1.0, mean - half), min(float(ranks.candidates), mean + half)),
+        mean_rank=Estimate(mean, max(1.0, mean - half), min(float(ranks.candidates), mean + half)),
         median_rank=_median(ranks),
         n=len(ranks.rank),
         candidates=ranks.candidates,
@@ -285,12 +285,12 @@ def _recall(ranks: Ranks, which: NDArray[np.bool_], k: int) -> Recall:
     return Recall(k, value, low, high, n, effective)
 
 
-def _median(ranks: Ranks) -> tuple[float, float, float]:
+def _median(ranks: Ranks) -> Estimate:
     """Woodruff: the ends of the interval of the share 1/2, read off the distribution of the ranks."""
     median = float(np.median(ranks.rank))
     effective = _effective(ranks.rank <= median, ranks.image)
     low, high = np.quantile(ranks.rank, wilson(effective / 2, effective), method="inverted_cdf")
-    return median, float(low), float(high)
+    return Estimate(median, float(low), float(high))
 
 
 def _effective(hits: NDArray[np.bool_], image: Ints) -> float:
