@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from sightword.errors import RequestError
 from sightword.evaluation.estimates import Z95, Estimate
-from sightword.evaluation.intervals import wilson
+from sightword.evaluation.intervals import score_interval
 from sightword.evaluation.rows import Row
 
 Floats = NDArray[np.float32] | NDArray[np.float64] | NDArray[np.float16]
@@ -281,7 +281,7 @@ def _recall(ranks: Ranks, which: NDArray[np.bool_], k: int) -> Recall:
     hits = ranks.rank[which] <= k
     n, value = len(hits), float(hits.mean())
     effective = _effective(hits, ranks.image[which])
-    low, high = wilson(value * effective, effective)
+    low, high = score_interval(value, effective)
     return Recall(k, value, low, high, n, effective)
 
 
@@ -289,7 +289,7 @@ def _median(ranks: Ranks) -> Estimate:
     """Woodruff: the ends of the interval of the share 1/2, read off the distribution of the ranks."""
     median = float(np.median(ranks.rank))
     effective = _effective(ranks.rank <= median, ranks.image)
-    low, high = np.quantile(ranks.rank, wilson(effective / 2, effective), method="inverted_cdf")
+    low, high = np.quantile(ranks.rank, score_interval(0.5, effective), method="inverted_cdf")
     return Estimate(median, float(low), float(high))
 
 

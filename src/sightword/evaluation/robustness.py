@@ -2,12 +2,13 @@
 
 Effective robustness is the accuracy under a shift beyond what the accuracy without it lets expect. The expectation is a
 line through reference models in logit space, logit(shift) = slope * logit(reference) + intercept, by ordinary least
-squares (Taori et al., arXiv 2007.00644; CLIP, arXiv 2103.00020, section 3.3). Relative robustness is the gain under the
+squares (Taori et al., arXiv 2007.00644; CLIP, arXiv 2103.00020, section 3.3; the paper's band is a bootstrap, ours is
+Student's: see `straight_line`). Relative robustness is the gain under the
 shift over the model before. Both are fractions: 0.195 is 19.5 points.
 
 The reference accuracy is to be measured on the classes that the shifted test has (`class_shift.ClassShift.labels`).
 
-Shapes: N pictures, P points, B draws of a bootstrap.
+Shapes: N pictures, B draws for an interval.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from sightword.errors import RequestError
 from sightword.evaluation.estimates import Z95, Estimate, percentiles
 from sightword.evaluation.rows import Row, share_row
+from sightword.evaluation.straight_line import least_squares
 
 Hits = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -114,19 +116,16 @@ class Line:
         return _expit(self.slope * _logit(np.asarray(reference, dtype=np.float64)) + self.intercept)
 
     def band(self, reference: Floats, seed: int = 0) -> tuple[Floats, Floats]:
-        """The 95 % band of `predict`, by a bootstrap over the points."""
-        slopes_B, intercepts_B = self._draws(np.random.default_rng(seed))
+        """The 95 % band of `predict`."""
+        slopes_B, intercepts_B = self.draws(np.random.default_rng(seed))
         low, high = np.quantile(
             _expit(slopes_B[:, None] * _logit(reference) + intercepts_B[:, None]), (0.025, 0.975), axis=0
         )
         return low, high
 
-    def _draws(self, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        x, y = _coordinates(self.points)
-        chosen = rng.integers(len(x), size=(_DRAWS, len(x)))
-        # A draw of one point over and over has no line.
-        chosen = chosen[np.ptp(x[chosen], axis=1) > 0]
-        return _least_squares(x[chosen], y[chosen])
+    def draws(self, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """Slopes and intercepts as far from these as the true ones may be."""
+        return least_squares(*_coordinates(self.points)).draws(_DRAWS, rng)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -141,17 +140,14 @@ def fit_line(points: Sequence[Point]) -> Line:
     x, y = _coordinates(points)
     if np.ptp(x) == 0:
         raise RequestError(f"all {len(points)} reference models have the same accuracy, {points[0].reference:.4f}")
-    slope, intercept = (float(part) for part in _least_squares(x, y))
-    left = float(((y - slope * x - intercept) ** 2).sum())
-    total = float(((y - y.mean()) ** 2).sum())
-    r2 = 1 - left / total if total else 1.0
-    return Line(slope, intercept, r2, (left / (len(points) - 2)) ** 0.5, tuple(points))
+    fit = least_squares(x, y)
+    return Line(fit.slope, fit.intercept, fit.r2, fit.residual, tuple(points))
 
 
 @dataclass(frozen=True)
 class Effective:
-    """effective: shifted accuracy minus `predicted`, with its interval, which counts the line's error (a bootstrap over
-    its points) and, where the point says of how many pictures it is, its own."""
+    """effective: shifted accuracy minus `predicted`, with its interval, which counts the line's error and, where
+    the point says of how many pictures it is, its own."""
 
     point: Point
     predicted: float
@@ -166,7 +162,7 @@ def effective_robustness(point: Point, line: Line, seed: int = 0) -> Effective:
     side where one is a corruption of the other."""
     rng = np.random.default_rng(seed)
     predicted = float(line.predict(_usable(point)))
-    slopes_B, intercepts_B = line._draws(rng)
+    slopes_B, intercepts_B = line.draws(rng)
 
     def again(value: float, n: int) -> Floats:
         """Draws from the posterior of Jeffreys, which are never 0 or 1."""
@@ -241,13 +237,6 @@ def _coordinates(points: Sequence[Point]) -> tuple[Floats, Floats]:
                 "model out of the line"
             )
     return _logit(np.array([p.reference for p in points])), _logit(np.array([p.shift for p in points]))
-
-
-def _least_squares(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Slopes and intercepts, along the last axis."""
-    x_mean, y_mean = x.mean(axis=-1, keepdims=True), y.mean(axis=-1, keepdims=True)
-    slope = ((x - x_mean) * (y - y_mean)).sum(axis=-1) / ((x - x_mean) ** 2).sum(axis=-1)
-    return slope, y_mean[..., 0] - slope * x_mean[..., 0]
 
 
 def _logit(share: Floats) -> Floats:
