@@ -23,6 +23,7 @@ from sightword.evaluation.selective import cutoffs, risk_coverage
 from sightword.labels.zero_shot import zero_shot_head
 
 _CALIBRATED = 100  # pictures from which halves of them say anything about calibration
+OF_RANKS = {"top1", "top5", "mean_per_class", "top1_top5_mean"}  # the metrics that need no more than ranks
 _CONFUSED = 20  # pairs of classes that are listed
 
 
@@ -56,13 +57,16 @@ def classify(
     data.check_names(embedder.contract.text.clean)
     rows: list[Row] = []
     details: dict[str, Any] = {}
-    outcomes: dict[str, NDArray[Any]] = {}
+    outcomes: dict[str, NDArray[Any]] = {"labels": data.labels}
+    if data.ignored is not None:
+        outcomes["ignored"] = data.ignored
     galleries: dict[str, Gallery] = {}
     for prompt, sentences in prompts.items():
         logits_NC = logits(embedder, vectors_ND, zero_shot_head(embedder, data.classes, sentences))
         rows += metric_rows(data, prompt, metrics, logits_NC, seed)
-        if data.labels.ndim == 2:
+        if not set(metrics) <= OF_RANKS:
             outcomes[f"scores {prompt}"] = logits_NC
+        if data.multi_label:
             continue
         outcomes[f"rank {prompt}"] = ranks(logits_NC, data.labels).astype(np.int32)
         details[prompt] = _details(data, logits_NC, seed)
@@ -73,7 +77,18 @@ def classify(
 def metric_rows(data: Labelled, prompt: str, metrics: Sequence[str], scores_NC: Vectors, seed: int = 0) -> list[Row]:
     found = [measure(metric, scores_NC, data.labels, data.ignored, seed) for metric in metrics]
     return [
-        Row(data.name, data.split, prompt, one.metric, one.value, one.low, one.high, one.n, len(data.classes), one.interval)
+        Row(
+            data.name,
+            data.split,
+            prompt,
+            one.metric,
+            one.value,
+            one.low,
+            one.high,
+            one.n,
+            len(data.classes),
+            one.interval,
+        )
         for one in found
     ]
 

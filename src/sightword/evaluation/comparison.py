@@ -21,7 +21,7 @@ import numpy as np
 from sightword.errors import RequestError
 from sightword.evaluation.bootstrap import bootstrap
 from sightword.evaluation.metrics import Labels, Scores, find_metric
-from sightword.evaluation.weighted import Bools, Difference, Mean
+from sightword.evaluation.weighted import Bools, Difference, Mean, Statistic
 
 LEVEL = 0.05
 _EXACT_BELOW = 25  # discordant samples
@@ -81,18 +81,33 @@ def compare(metric: str, first: Scored, second: Scored, seed: int = 0) -> Compar
     _check_same(first, second)
     chosen = find_metric(metric)
     one, two = (chosen.statistic(side.scores, side.labels, side.ignored) for side in (first, second))
-    estimate = bootstrap(Difference(two, one), first.groups, seed)
+    return compare_statistics(metric, first.test, first.model, second.model, one, two, chosen.share, first.groups, seed)
+
+
+def compare_statistics(
+    metric: str,
+    test: str,
+    first: str,
+    second: str,
+    one: Statistic,
+    two: Statistic,
+    share: bool,
+    groups: Sequence[str] = (),
+    seed: int = 0,
+) -> Comparison:
+    """`compare`, of what the models named `first` and `second` got on the same samples. share: they are shares."""
+    estimate = bootstrap(Difference(two, one), groups, seed)
     only: tuple[int, int] | None = None
-    p, method = estimate.p, "paired cluster bootstrap" if len(first.groups) else "paired bootstrap"
-    if chosen.share and isinstance(one, Mean) and isinstance(two, Mean):
+    p, method = estimate.p, "paired cluster bootstrap" if len(groups) else "paired bootstrap"
+    if share and isinstance(one, Mean) and isinstance(two, Mean):
         only = int((one.values_N > two.values_N).sum()), int((two.values_N > one.values_N).sum())
-        if not len(first.groups):
+        if not len(groups):
             p, method = mcnemar(*only)
     return Comparison(
-        test=first.test,
+        test=test,
         metric=metric,
-        first=first.model,
-        second=second.model,
+        first=first,
+        second=second,
         n=one.n,
         value_first=one.value,
         value_second=two.value,

@@ -94,7 +94,9 @@ class Results:
         none, or where one is damaged or of another version of the format."""
         paths = sorted((self.folder / _RECORDS).glob("*.json"))
         if not paths:
-            raise RequestError(f"{self.folder}: holds no results (records/*.json); `sightword evaluate --out` writes them")
+            raise RequestError(
+                f"{self.folder}: holds no results (records/*.json); `sightword evaluate --out` writes them"
+            )
         found = [self._read(path) for path in paths]
         return sorted(found, key=lambda record: (record.model["name"], record.data["name"], record.task, record.name))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sightword import __version__
@@ -17,8 +16,7 @@ from sightword.data.pairs import Skipped
 from sightword.embedding.base import BaseEmbedder, Vectors
 from sightword.errors import ImageError, RequestError, SightwordError
 from sightword.evaluation.records import Record, Results, record_name
-from sightword.evaluation.spec import Spec
-from sightword.evaluation.suites import Missing, available, open_split
+from sightword.evaluation.suites import Missing, Wanted, locate, open_split
 from sightword.evaluation.tasks import TASKS, Task, Work, usual_task
 
 # What is being done, how many pictures of it are done, and of how many.
@@ -61,36 +59,36 @@ class Evaluation:
 
 def evaluate(
     subjects: Sequence[Subject],
-    specs: Sequence[Spec],
-    root: str | Path | None,
+    wanted: Sequence[Wanted],
     results: Results,
     tasks: Sequence[Task] = (),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """root: the folder of the data sets. tasks: each data set's own without one.
+    """tasks: each data set's own without one.
 
     Raises RequestError where not one of the data sets is there, or none has what the tasks need; SightwordError where
     too many pictures of one cannot be read.
     """
-    missing: list[Missing] = []
-    places = available(specs, root, missing.append)
-    if not places:
+    found = [(one, locate(one.spec, one.root)) for one in wanted]
+    missing = tuple(place for _, place in found if isinstance(place, Missing))
+    there = [one for one, place in found if not isinstance(place, Missing)]
+    if not there:
         raise RequestError("none of the data sets is there:\n" + "\n".join(f"  {one}" for one in missing))
     records: list[Record] = []
     reused = 0
-    for place in places:
-        wanted = [task for task in tasks or (usual_task(place.spec),) if TASKS[task].fits(place.spec)]
-        if not wanted:
+    for one in there:
+        kinds = [task for task in tasks or (usual_task(one.spec),) if TASKS[task].fits(one.spec)]
+        if not kinds:
             continue
-        data = open_split(place.spec, root, "test")
+        data = open_split(one.spec, one.root, "test")
         for subject in subjects:
-            for task in wanted:
-                settings = TASKS[task].settings(place.spec, data, seed)
+            for task in kinds:
+                settings = TASKS[task].settings(one.spec, data, seed)
                 name = record_name(subject.embedder.fingerprint, data.fingerprint(), task, settings)
                 record = results.find(name)
                 if record is None:
-                    record = _made(subject, place.spec, root, data, task, settings, progress)
+                    record = _made(subject, one, data, task, settings, progress)
                     results.save(record)
                 else:
                     reused += 1
@@ -98,13 +96,12 @@ def evaluate(
     if not records:
         raise RequestError(f"none of the data sets that are there is for {', '.join(tasks)}")
     results.write_table(results.all())
-    return Evaluation(tuple(records), tuple(missing), reused)
+    return Evaluation(tuple(records), missing, reused)
 
 
 def _made(
     subject: Subject,
-    spec: Spec,
-    root: str | Path | None,
+    wanted: Wanted,
     data: Labelled | Captioned,
     task: Task,
     settings: dict[str, Any],
@@ -116,20 +113,20 @@ def _made(
         return lambda done, of: progress(f"{subject.name} on {part}", done, of) if progress else None
 
     vectors, read, unreadable = _read(subject.embedder, data, told(str(data)))
-    outcome = TASKS[task].run(Work(subject.embedder, spec, root, read, vectors, settings, told))
+    outcome = TASKS[task].run(Work(subject.embedder, wanted.spec, wanted.root, read, vectors, settings, told))
     return Record(
         model=subject.to_json(),
         data={
             "name": data.name,
-            "title": spec.title,
+            "title": wanted.spec.title,
             "split": data.split,
             "count": len(read),
             "classes": len(data.classes) if isinstance(data, Labelled) else 0,
             "fingerprint": data.fingerprint(),
             "unreadable": [{"key": skip.key, "reason": skip.reason} for skip in unreadable],
-            "remarks": list(spec.remarks(data)),
-            "licence": spec.licence,
-            "source": spec.source,
+            "remarks": list(wanted.spec.remarks(data)),
+            "licence": wanted.spec.licence,
+            "source": wanted.spec.source,
         },
         task=task,
         settings=settings,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -51,6 +51,14 @@ class Missing:
 
     def __str__(self) -> str:
         return f"{self.spec.name}: {self.reason}; {self.get}"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A data set that is asked for. root: the folder that holds its folder, or is it."""
+
+    spec: Spec
+    root: str | Path | None
 
 
 @cache
@@ -205,15 +213,14 @@ def _how_to_get(spec: Spec, root: Path) -> str:
     return "or: ".join(f"{way} " for way in ways).strip() or f"from {spec.source}, into {root / spec.name}"
 
 
-def available(
-    specs: Sequence[Spec], root: str | Path | None, missing: Callable[[Missing], None] | None = None
-) -> tuple[Place, ...]:
-    """Those that are there. missing: is told of each of the others."""
-    found = []
-    for spec in specs:
-        place = locate(spec, root)
-        if isinstance(place, Place):
-            found.append(place)
-        elif missing:
-            missing(place)
-    return tuple(found)
+def find_data(names: Sequence[str], root: str | Path | None) -> tuple[Wanted, ...]:
+    """What is asked for: suites and data sets by name, whose folders are in `root`; or a user's own folder or table.
+    Each once. Raises RequestError for what is neither."""
+    found: dict[str, Wanted] = {}
+    for name in names:
+        if name not in suites() and name not in all_specs() and Path(name).exists():
+            own = Wanted(Spec.of_folder(name), Path(name))
+            found[name] = own
+        else:
+            found |= {spec.name: Wanted(spec, root) for spec in suite(name)}
+    return tuple(found.values())

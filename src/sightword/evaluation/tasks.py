@@ -58,7 +58,7 @@ def prompts(spec: Spec, data: Labelled | Captioned) -> dict[str, tuple[str, ...]
 def _zero_shot_settings(spec: Spec, data: Labelled | Captioned, seed: int) -> dict[str, Any]:
     assert isinstance(data, Labelled)
     metrics = [spec.metric]
-    if data.labels.ndim == 1:
+    if not data.multi_label:
         metrics += ["top1"] if spec.metric != "top1" else []
         metrics += ["top5"] if len(data.classes) > _TOP5 and spec.metric != "top5" else []
     said = {name: list(sentences) for name, sentences in prompts(spec, data).items()}
