@@ -48,6 +48,7 @@ def test_every_suite_names_specs_and_every_spec_is_in_a_suite() -> None:
         "embedded": 7,
         "kornblith12": 12,
         "clip27": 27,
+        "coop11": 11,
         "ocr": 4,
         "shifts": 7,
         "retrieval": 2,
