@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -280,6 +281,18 @@ def test_a_users_own_folder_and_table(tmp_path: Path) -> None:
     folders(tmp_path / "one", {"cat": 2})
     with pytest.raises(RequestError, match="the only class is 'cat'"):
         open_split(Spec.of_folder(tmp_path / "one"), tmp_path / "one", "test")
+
+
+def test_own_data_with_several_labels_a_picture_need_a_metric_of_such(tmp_path: Path) -> None:
+    write(tmp_path / "dataset_type.txt", "multilabel")
+    write(tmp_path / "classnames.txt", "cat\ndog\n")
+    row = io.BytesIO()
+    np.save(row, np.array([1, 1]))
+    write_tar(tmp_path / "test/0.tar", {"s0.npy": row.getvalue(), "s0.png": picture_bytes(0)})
+    with pytest.raises(RequestError, match=r"has several labels a picture, and .* is measured by top1"):
+        open_split(Spec.of_folder(tmp_path), tmp_path, "test")
+    for metric in ("map", "roc_auc"):
+        assert labelled(open_split(Spec.of_folder(tmp_path, metric), tmp_path, "test")).multi_label
 
 
 EMBEDDED = {

@@ -123,9 +123,10 @@ class Spec(Config):
         return tuple(found)
 
     @classmethod
-    def of_folder(cls, path: str | Path) -> Spec:
+    def of_folder(cls, path: str | Path, metric: Metric = "top1") -> Spec:
         """A spec of a user's own data: a folder in one of the usual layouts, of one folder for each class, or a table
-        (`.csv`, `.tsv`) of pictures and labels. Its root is that path."""
+        (`.csv`, `.tsv`) of pictures and labels. Its root is that path. metric: `map` or
+        `roc_auc` for data with several labels a picture."""
         path = Path(path)
         if not path.exists():
             raise RequestError(f"{path}: no such file or folder")
@@ -140,6 +141,7 @@ class Spec(Config):
         return cls(
             name=name.strip("-") or "data",
             title=path.name,
+            metric=metric,
             source="its user",
             licence="its owner's",
             layouts=layouts,
