@@ -100,7 +100,7 @@ class Labelled:
                 one, other = self.classes[seen[text]], self.classes[place]
                 raise RequestError(
                     f"{self}: classes {seen[text]} ({one!r}) and {place} ({other!r}) are one text to the model: "
-                    "give them names of their own"
+                    "give them names of their own (a classnames.txt in the folder of the data)"
                 )
             seen[text] = place
 

@@ -44,7 +44,7 @@ class Spec(Config):
     folders: what its folder may be called, beside `name`. hub: its repository on the Hub, as CLIP_benchmark lays it
     out. get: how else to get it. source: who made it. licence: in words.
     classes: names, in the order of the labels, for layouts that bring none. rename: better names for some that a layout
-    brings. count: how many classes there are.
+    brings. synonyms: names come with their synonyms behind commas, and the first one counts. count: of the classes.
     engineered: the data set's own prompts, as patterns (`a photo of {a|the} {}.`), written by people who knew the task;
     the plain one is the same for all sets.
     test_share: the data come as one part; so much of them is the test, and the rest is for training.
@@ -63,6 +63,7 @@ class Spec(Config):
     licence: str
     classes: tuple[str, ...] = ()
     rename: dict[str, str] = Field(default={})
+    synonyms: bool = False
     count: Positive | None = None
     engineered: tuple[str, ...] = ()
     test_share: Share | None = None
@@ -113,7 +114,8 @@ class Spec(Config):
             found.append(data.made)
         told = {"train": self.paper.train, "test": self.paper.test}.get(data.split)
         if told is not None and told != len(data):
-            found.append(f"the paper counts {told:,} pictures in `{data.split}`, and here are {len(data):,}")
+            among = " (those for validation among them)" if data.split == "train" else ""
+            found.append(f"the paper counts {told:,} pictures in `{data.split}`{among}, and here are {len(data):,}")
         if self.paper.classes and isinstance(data, Labelled) and self.paper.classes != len(data.classes):
             found.append(f"the paper counts {self.paper.classes:,} classes, and here are {len(data.classes):,}")
         if data.skipped:
@@ -121,9 +123,10 @@ class Spec(Config):
         return tuple(found)
 
     @classmethod
-    def of_folder(cls, path: str | Path) -> Spec:
+    def of_folder(cls, path: str | Path, metric: Metric = "top1") -> Spec:
         """A spec of a user's own data: a folder in one of the usual layouts, of one folder for each class, or a table
-        (`.csv`, `.tsv`) of pictures and labels. Its root is that path."""
+        (`.csv`, `.tsv`) of pictures and labels. Its root is that path. metric: `map` or
+        `roc_auc` for data with several labels a picture."""
         path = Path(path)
         if not path.exists():
             raise RequestError(f"{path}: no such file or folder")
@@ -138,6 +141,7 @@ class Spec(Config):
         return cls(
             name=name.strip("-") or "data",
             title=path.name,
+            metric=metric,
             source="its user",
             licence="its owner's",
             layouts=layouts,

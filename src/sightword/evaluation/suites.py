@@ -103,16 +103,17 @@ def locate(spec: Spec, root: str | Path | None = None) -> Place | Missing:
         folders = [root / name for name in spec.folder_names if (root / name).is_dir()]
         if root.name in spec.folder_names and root.is_dir():
             folders.append(root)
-    for folder in folders:
-        for reader in spec.readers:
-            splits = reader.splits(folder)
-            if splits:
-                return Place(spec, folder, reader, splits)
+    tries = [(folder, reader) for folder in folders for reader in spec.readers]
     if root is not None and not spec.requires:
         # Archives are often unpacked beside one another. Only those whose files cannot be taken for another's.
-        for reader in spec.layouts:
-            if reader.unmistakable and (splits := reader.splits(Path(root))):
-                return Place(spec, Path(root), reader, splits)
+        tries += [(Path(root), reader) for reader in spec.layouts if reader.unmistakable]
+    for folder, reader in tries:
+        try:
+            splits = reader.splits(folder)
+        except RequestError as failure:  # a part of it is not there
+            return Missing(spec, str(failure), _how_to_get(spec, folder.parent))
+        if splits:
+            return Place(spec, folder, reader, splits)
     if folders:
         reason = f"nothing in {', '.join(map(str, folders))} is in a layout that is known for it"
     else:
@@ -182,9 +183,10 @@ def _named(spec: Spec, data: Labelled | Captioned) -> Labelled | Captioned:
         return data
     if spec.task == "retrieval":
         raise RequestError(f"{data}: has labels, and {spec.title} is a data set of captions")
-    if data.multi_label != (spec.metric in ("map", "map11")) and spec.paper.test:
-        several = "several labels a picture" if data.multi_label else "one label a picture"
-        raise RequestError(f"{data}: has {several}, and {spec.title} is measured by {spec.metric}")
+    precision = spec.metric in ("map", "map11")
+    if precision != data.multi_label and spec.metric != "roc_auc":  # which is of either
+        has = "several labels a picture" if data.multi_label else "one label a picture"
+        raise RequestError(f"{data}: has {has}, and {spec.title} is measured by {spec.metric}")
     classes = data.classes
     if spec.classes and classes == numbered(len(classes)):
         if len(classes) > len(spec.classes):
@@ -195,6 +197,8 @@ def _named(spec: Spec, data: Labelled | Captioned) -> Labelled | Captioned:
     labels = data.labels
     if labels.ndim == 2 and labels.shape[1] < len(classes):
         raise RequestError(f"{data}: labels are of {labels.shape[1]} classes, and {len(classes)} are known")
+    if spec.synonyms:
+        classes = tuple(name.split(",")[0].strip() for name in classes)
     return replace(data, classes=tuple(spec.rename.get(name, name) for name in classes))
 
 

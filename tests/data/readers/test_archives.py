@@ -19,7 +19,7 @@ from sightword.data.labelled import Captioned, Labelled
 from sightword.data.readers.arrays import Cifar, Idx, Stl10
 from sightword.data.readers.base import Reader
 from sightword.data.readers.karpathy import Karpathy
-from sightword.data.readers.matlab import Svhn, read_mat
+from sightword.data.readers.matlab import Flowers, Svhn, read_mat
 from sightword.data.readers.pickled import CifarPython, PickledArrays
 from sightword.errors import RequestError
 from tests.data.readers.shared import write
@@ -175,6 +175,25 @@ def test_svhn(tmp_path: Path, compressed: bool) -> None:
         file.write_bytes(whole[:cut])
         with pytest.raises(RequestError, match=r"cut short|no MATLAB file|has no pictures"):
             read(Svhn(), tmp_path)
+
+
+def test_flowers(tmp_path: Path) -> None:
+    scipy.io.savemat(tmp_path / "imagelabels.mat", {"labels": np.array([[3, 1, 2, 1]], np.uint8)})
+    sets = {"trnid": [[2]], "valid": [[1]], "tstid": [[4, 3]]}
+    scipy.io.savemat(tmp_path / "setid.mat", {name: np.array(numbers, np.uint16) for name, numbers in sets.items()})
+    assert Flowers().splits(tmp_path) == ()
+    (tmp_path / "jpg").mkdir()
+    assert Flowers().splits(tmp_path) == ("train", "validation", "test")
+    data = Flowers().read(tmp_path, "test", "flowers")
+    assert (data.labels.tolist(), data.classes) == ([0, 1], ("0", "1", "2"))
+    assert list(data.images) == [str(tmp_path / "jpg" / name) for name in ("image_00004.jpg", "image_00003.jpg")]
+    write(tmp_path / "classnames.txt", "pink primrose\nhard-leaved pocket orchid\ncanterbury bells\n")
+    assert Flowers().read(tmp_path, "train", "flowers").classes[0] == "pink primrose"
+    scipy.io.savemat(tmp_path / "setid.mat", {"tstid": np.array([[5]])})
+    with pytest.raises(RequestError, match=r"names picture 5, and 4 have labels"):
+        Flowers().read(tmp_path, "test", "flowers")
+    with pytest.raises(RequestError, match="has no array 'trnid'"):
+        Flowers().read(tmp_path, "train", "flowers")
 
 
 def test_karpathys_captions(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_folders_that_are_numbers_are_ordered_by_value_and_called_by_a_file(tmp_
     assert data.classes == ("tench", "goldfish", "shark", "cock")
     assert shows(data.images[3], 10)
     write(tmp_path / "classnames.txt", "tench\ngoldfish\n")
-    with pytest.raises(RequestError, match="names 2 classes, and there are 4 folders"):
+    with pytest.raises(RequestError, match="names 2 classes, and there are 4"):
         reader.read(tmp_path, "test", "v2")
 
 

@@ -55,6 +55,7 @@ def test_a_table_without_splits_is_the_test_and_its_columns_can_be_named(tmp_pat
         ("path,label\na.png,x\n,y\n", "line 3 lacks its path"),
         ("path,label\na.png,x\na.png,y\n", r"two pictures are called a\.png"),
         ("path,label\na.png,-1\nb.png,0\n", "has the label -1; labels that are numbers begin at 0"),
+        ("path,label\na.png,0\nb.png,20261122\n", "the label 20261122 is no number of a class"),
         ("path,label\na.png,cat\nb.png,cat\n", "the only class is 'cat'"),
         ("path,text\na.png,cat\n", r"has no column of labels \(one of label, cls, class.*; it has path, text"),
         ("", "has no column of pictures .*; it has none"),

@@ -11,7 +11,7 @@ from sightword.data.readers.base import SPLITS, Reader, Split
 from sightword.data.readers.folder import ClassFolders
 from sightword.data.readers.karpathy import Karpathy
 from sightword.data.readers.lists import Lists, Voc
-from sightword.data.readers.matlab import Svhn
+from sightword.data.readers.matlab import Flowers, Svhn
 from sightword.data.readers.packages import Digits, EmojiTest, package_folder
 from sightword.data.readers.parquet import Parquet
 from sightword.data.readers.pickled import CifarPython, PickledArrays
@@ -24,6 +24,7 @@ AnyReader: TypeAlias = Annotated[
     | ClassFolders
     | Digits
     | EmojiTest
+    | Flowers
     | Idx
     | Karpathy
     | Lists

@@ -22,6 +22,7 @@ from sightword.errors import ImageError, RequestError
 Split: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
+_MOST_CLASSES = 1_000_000
 # What folders and files of a split are called.
 CALLED: dict[Split, tuple[str, ...]] = {
     "train": ("train", "training"),
@@ -96,7 +97,9 @@ def in_order(names: Sequence[str]) -> list[str]:
 
 
 def numbered(count: int) -> tuple[str, ...]:
-    """The names of classes that have none: their numbers."""
+    """The names of classes that have none: their numbers. Raises RequestError for numbers that are no classes."""
+    if count > _MOST_CLASSES:
+        raise RequestError(f"the label {count - 1} is no number of a class: those count the classes from 0")
     return tuple(map(str, range(count)))
 
 
@@ -111,6 +114,18 @@ def read_lines(file: Path) -> list[str]:
     while lines and not lines[-1].strip():
         lines.pop()
     return [line.strip() for line in lines]
+
+
+def listed_names(root: Path, count: int) -> tuple[str, ...]:
+    """The names of the classes by the user's own file, `classnames.txt` or `classes.txt`, one a line in their order;
+    none where there is no such file. Raises RequestError where it names more or fewer."""
+    listed = next((root / file for file in ("classnames.txt", "classes.txt") if (root / file).is_file()), None)
+    if listed is None:
+        return ()
+    lines = read_lines(listed)
+    if len(lines) != count:
+        raise RequestError(f"{listed}: names {len(lines)} classes, and there are {count}")
+    return tuple(lines)
 
 
 def names_or_numbers(labels: Sequence[str], where: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from sightword.data.labelled import Labelled
 from sightword.data.pairs import is_image_file
-from sightword.data.readers.base import CALLED, SPLITS, Reader, Split, in_order, read_lines, readable
+from sightword.data.readers.base import CALLED, SPLITS, Reader, Split, in_order, listed_names, read_lines, readable
 from sightword.data.stored import printable
 from sightword.errors import RequestError
 
@@ -22,7 +22,6 @@ _SYNSET = re.compile(r"n\d{8}")
 # -R bring theirs in README.txt.
 _SYNSET_FILES = ("LOC_synset_mapping.txt", "synset_words.txt", "words.txt", "README.txt")
 _NO_CLASSES = {"data", *(called for split in SPLITS for called in CALLED[split])}
-_NAMES_FILES = ("classnames.txt", "classes.txt")
 
 
 class ClassFolders(Reader):
@@ -83,12 +82,9 @@ class ClassFolders(Reader):
             if without is not None:
                 raise RequestError(f"{root / self.names}: does not name the folder {without!r}")
             return {folder: str(told[folder]) for folder in folders}
-        listed = next((root / file for file in _NAMES_FILES if (root / file).is_file()), None)
-        if listed is not None:
-            lines = read_lines(listed)
-            if len(lines) != len(folders):
-                raise RequestError(f"{listed}: names {len(lines)} classes, and there are {len(folders)} folders")
-            return dict(zip(folders, lines, strict=True))
+        listed = listed_names(root, len(folders))
+        if listed:
+            return dict(zip(folders, listed, strict=True))
         if all(_SYNSET.fullmatch(folder) for folder in folders):
             return _synset_names(root, folders)
         return {folder: readable(folder) for folder in folders}
@@ -106,7 +102,7 @@ def _synset_names(root: Path, folders: list[str]) -> Mapping[str, str]:
     if without is not None:
         raise RequestError(
             f"{root}: nothing says what the class {without} is called: put {_SYNSET_FILES[0]} (synset and name a line) "
-            f"or {_NAMES_FILES[0]} (one name a line, in the order of the folders) there"
+            f"or classnames.txt (one name a line, in the order of the folders) there"
         )
     return found
 

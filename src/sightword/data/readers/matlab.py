@@ -1,5 +1,5 @@
-"""SVHN as it comes: `train_32x32.mat` and `test_32x32.mat`, in MATLAB's format of version 5, of which arrays of numbers
-are read ("MAT-File Level 5 File Format", MathWorks)."""
+"""Data sets with files of MATLAB's version 5, of which arrays of numbers are read ("MAT-File Level 5 File Format",
+MathWorks)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from sightword.data.labelled import Labelled
 from sightword.data.readers.arrays import arrays
-from sightword.data.readers.base import SPLITS, Reader, Split, numbered
+from sightword.data.readers.base import SPLITS, Reader, Split, listed_names, numbered
 from sightword.errors import RequestError
 
 _MATRIX, _COMPRESSED = 14, 15
@@ -22,7 +23,7 @@ _LARGEST = 1 << 31  # bytes of one array; SVHN's largest file unpacks to 1.6 GB
 
 
 class Svhn(Reader):
-    """X: uint8 [32, 32, 3, N]; y: [N, 1], of which 10 is the digit 0."""
+    """`train_32x32.mat` and `test_32x32.mat`. X: uint8 [32, 32, 3, N]; y: [N, 1], of which 10 is the digit 0."""
 
     unmistakable = True
     kind: Literal["svhn"] = "svhn"
@@ -38,6 +39,42 @@ class Svhn(Reader):
             raise RequestError(f"{file}: has no pictures X [H, W, 3, N] with labels y")
         numbers = labels.reshape(-1).astype(np.int64) % 10
         return arrays(name, split, pixels.transpose(3, 0, 1, 2), numbers, numbered(10))
+
+
+class Flowers(Reader):
+    """`imagelabels.mat`, `setid.mat` and the folder `jpg` of Oxford's flowers. They have no names but for those that a
+    `classnames.txt` gives them."""
+
+    unmistakable = True
+    kind: Literal["flowers"] = "flowers"
+    parts: dict[Split, str] = Field(default={"train": "trnid", "validation": "valid", "test": "tstid"})
+
+    def splits(self, root: Path) -> tuple[Split, ...]:
+        whole = all((root / name).exists() for name in ("setid.mat", "imagelabels.mat", "jpg"))
+        return tuple(self.parts) if whole else ()
+
+    def read(self, root: Path, split: Split, name: str) -> Labelled:
+        numbers = _vector(root / "setid.mat", self.parts.get(split, split))
+        labels = _vector(root / "imagelabels.mat", "labels")
+        if len(numbers) and (numbers.min() < 1 or numbers.max() > len(labels)):
+            raise RequestError(f"{root / 'setid.mat'}: names picture {numbers.max()}, and {len(labels)} have labels")
+        keys = [f"image_{number:05}.jpg" for number in numbers]
+        classes = numbered(int(labels.max(initial=0)))
+        return Labelled(
+            name,
+            split,
+            [str(root / "jpg" / key) for key in keys],
+            labels[numbers - 1] - 1,  # pictures and classes are counted from 1
+            listed_names(root, len(classes)) or classes,
+            keys,
+        )
+
+
+def _vector(file: Path, name: str) -> NDArray[np.int64]:
+    found = read_mat(file).get(name)
+    if found is None:
+        raise RequestError(f"{file}: has no array {name!r}")
+    return found.reshape(-1).astype(np.int64)
 
 
 def read_mat(file: Path) -> dict[str, NDArray[Any]]:

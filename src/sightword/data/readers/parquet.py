@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sightword.data.copies import Kept
 from sightword.data.images import InFile
 from sightword.data.labelled import Captioned, Labelled
-from sightword.data.readers.base import SPLITS, Reader, Split, names_or_numbers, numbered
+from sightword.data.readers.base import SPLITS, Reader, Split, listed_names, names_or_numbers, numbered, readable
 from sightword.data.tables import LABEL_COLUMNS, TEXT_COLUMNS, find_image_column, image_in_cell, open_table
 from sightword.errors import ImageError, RequestError
 
@@ -27,7 +27,8 @@ class Parquet(Reader):
     """Tables of a split lie in `data`, in the data set's folder itself, or in one folder in it (a configuration).
 
     configuration: its folder, where there are several. label: the column of labels; otherwise the only one of a class,
-    or `label`, `labels` or `cls`. A column of lists holds several labels a picture. captions: the column of captions,
+    or `label`, `labels` or `cls`. A column of lists holds several labels a picture. A `classnames.txt` in the data
+    set's folder names the classes anew. captions: the column of captions,
     one or a list; without labels, one that is called so.
     """
 
@@ -51,13 +52,14 @@ class Parquet(Reader):
         pictures: list[_TablePicture] = []
         keys: list[str] = []
         answers: list[Any] = []
-        for file in files:
+        columns: list[str] = []
+        groups = Kept(_Reading(files, columns), _GROUPS)
+        for number, file in enumerate(files):
             with open_table(file) as table:
                 schema = table.schema_arrow
-                _, image = find_image_column(schema, file, None, paths=False)
+                columns.append(find_image_column(schema, file, None, paths=False)[1])
                 features = _features(schema)
                 column, labelled = self._answers(file, schema.names, features)
-                groups = Kept(_Reading(file, image), _GROUPS)
                 row = 0
                 for group in range(table.num_row_groups):
                     try:
@@ -67,14 +69,15 @@ class Parquet(Reader):
                     answers += found
                     for place in range(len(found)):
                         keys.append(f"{file.stem}/{row + place}")
-                        pictures.append(_TablePicture(groups, group, place, f"{file}, row {row + place}"))
+                        pictures.append(_TablePicture(groups, (number, group), place, f"{file}, row {row + place}"))
                     row += len(found)
         if not labelled:
             captions = [[text for text in ([answer] if isinstance(answer, str) else answer or []) if text.strip()]
                         for answer in answers]  # fmt: skip
             owners = np.repeat(np.arange(len(captions)), [*map(len, captions)]).astype(np.int64)
             return Captioned(name, split, pictures, [text for some in captions for text in some], owners, keys)
-        classes = tuple(_class_names(features.get(column)))
+        classes = tuple(map(readable, _class_names(features.get(column))))
+        classes = listed_names(root, len(classes)) or classes
         labels, classes = _labels(answers, classes, f"{name} ({split}): column {column!r}")
         return Labelled(name, split, pictures, labels, classes, keys)
 
@@ -117,20 +120,21 @@ class Parquet(Reader):
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """The pictures of a row group."""
+    """The pictures of a row group of a table, by both their numbers."""
 
-    file: Path
-    column: str
+    files: Sequence[Path]
+    columns: Sequence[str]
 
-    def __call__(self, group: int) -> Any:
-        with open_table(self.file) as table:
-            return table.read_row_group(group, columns=[self.column])[self.column].combine_chunks()
+    def __call__(self, place: tuple[int, int]) -> Any:
+        file, column = self.files[place[0]], self.columns[place[0]]
+        with open_table(file) as table:
+            return table.read_row_group(place[1], columns=[column])[column].combine_chunks()
 
 
 @dataclass(frozen=True, slots=True)
 class _TablePicture(InFile):
-    groups: Kept[int, Any]
-    group: int
+    groups: Kept[tuple[int, int], Any]
+    group: tuple[int, int]
     row: int
     name: str
 
