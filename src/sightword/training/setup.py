@@ -18,6 +18,7 @@ from sightword.towers.lora import merge_lora
 from sightword.training.allocator import give_memory_back
 from sightword.training.budget import Budget, probe_batch, saves_memory, step_budget
 from sightword.training.build import Built, build
+from sightword.training.compiling import compile_towers
 from sightword.training.data import training_texts
 from sightword.training.fit import fit_projection
 from sightword.training.model_recipe import PretrainedImage
@@ -121,9 +122,6 @@ def set_up(
     if training.wise:
         begun_as = {name: weight.clone() for name, weight in merge_lora(built.model, built.model.state_dict()).items()}
     model = built.model.to(device)
-    if built.contract.architecture.image.kind != "vit":
-        # Convolutions are faster so.
-        model.image.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if weights is not None:
         model.load_state_dict(weights)
     loader = Loader(
@@ -154,4 +152,5 @@ def set_up(
     budget = step_budget(stepper, probe, training, loader.ahead if loader.workers else 0)
     budget.check(training)
     views = Views(built.contract.architecture.image, training)
+    compile_towers(stepper, probe, views)
     return Setup(built, loader, views, optimizer, stepper, average, device, budget, recipe, texts, guide, begun_as)
