@@ -1,17 +1,22 @@
 """Compiled towers: the same gradients, a bounded number of compilations, and nothing else changed."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sightword.data.pairs import Tokens
+from sightword.errors import RequestError
 from sightword.towers.compiled import Compiled
+from sightword.towers.configs import ViTConfig
 from sightword.towers.lora import add_lora
 from sightword.towers.recompute import recompute_blocks
 from sightword.towers.tower import Tower
+from sightword.towers.vit import ViT
 from tests.towers.test_recompute import make
 
-SIZES = ((4, 16), (7, 9), (3, 12), (9, 5), (16, 16), (2, 8))  # pictures or texts, tokens of the longest
+SIZES = ((4, 16), (7, 9), (9, 5), (16, 16), (2, 8))  # pictures or texts, tokens of the longest
 
 
 class Counting:
@@ -51,12 +56,12 @@ def learn(tower: Tower, kind: str, recomputed: bool = False) -> None:
     if recomputed:
         recompute_blocks(tower)
     with compiled.learn("compile"):
-        for rows, length in ((5, 13), (6, 14)):
+        for rows, length in ((16, 13), (15, 14)):
             for padded in (True, False):
                 gradients(tower, kind, rows, length, padded)
 
 
-@pytest.mark.parametrize("kind", ["vit", "resnet", "backbone", "text", "bert", "vit lora", "text again", "resnet again"])
+@pytest.mark.parametrize("kind", ["vit", "resnet", "backbone", "text", "bert", "vit lora", "text again"])
 def test_every_size_runs_through_what_was_compiled(kind: str):
     kind, *more = kind.split()
     written, tower = make(kind).train(), make(kind).train()
@@ -72,7 +77,7 @@ def test_every_size_runs_through_what_was_compiled(kind: str):
     tower.load_state_dict(written.state_dict())  # BatchNorm has learned as well
     assert list(tower.state_dict()) == names
     compiled = count.compiled
-    assert 0 < compiled <= 8
+    assert 0 < compiled <= 16
     for rows, length in SIZES:
         for padded in (True, False):
             count.ran = 0
@@ -98,5 +103,24 @@ def test_what_was_not_learned_runs_as_written():
 def test_until_it_learns_a_tower_runs_as_written():
     tower = make("vit")
     Compiled(tower)
-    assert isinstance(tower, nn.Module)
     assert torch.equal(tower(torch.ones(2, 3, 32, 32)), make("vit")(torch.ones(2, 3, 32, 32)))
+
+
+def test_the_real_compiler_gives_the_same_gradients():
+    config = ViTConfig(image_size=32, patch=8, width=16, layers=1, heads=2)
+    torch.manual_seed(0)
+    written, tower = ViT(config, 8), ViT(config, 8)
+    tower.load_state_dict(written.state_dict())
+    torch._dynamo.reset()
+    learn(tower, "vit")
+    for rows in (3, 16):
+        pairs = zip(gradients(tower, "vit", rows, 1, False), gradients(written, "vit", rows, 1, False), strict=True)
+        assert all(torch.allclose(one, other, atol=1e-5) for one, other in pairs)
+
+
+def test_no_compiler_is_said_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "no-such-compiler"),))
+    torch._dynamo.reset()
+    with pytest.raises(RequestError, match=r"compile: torch cannot compile this model here .*g\+\+"):
+        learn(make("vit"), "vit")

@@ -42,7 +42,8 @@ class Compiled:
     @contextmanager
     def learn(self, asked: str) -> Generator[None, None, None]:
         """Within it, whatever comes is compiled. Each kind of input is given twice, in two sizes: torch takes sizes
-        that were equal by chance for the same, until it sees others.
+        that were equal by chance for the same, until it sees others. They should be near to those of the work: some
+        operators have other ways for few rows.
 
         asked: the setting that wanted it. Raises RequestError where it is not possible on this machine.
         """

@@ -152,5 +152,5 @@ def set_up(
     budget = step_budget(stepper, probe, training, loader.ahead if loader.workers else 0)
     budget.check(training)
     views = Views(built.contract.architecture.image, training)
-    compile_towers(stepper, probe, views)
+    compile_towers(stepper, probe, views, training.batch_size)
     return Setup(built, loader, views, optimizer, stepper, average, device, budget, recipe, texts, guide, begun_as)
