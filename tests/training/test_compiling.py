@@ -1,4 +1,4 @@
-"""training.compile: everything is compiled before the first step, nothing during the steps, and a run is what it was."""
+"""training.compile: all is compiled before the first step, nothing during the steps, and a run is what it was."""
 
 from collections.abc import Callable
 from contextlib import ExitStack

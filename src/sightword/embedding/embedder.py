@@ -59,7 +59,7 @@ class Embedder(BaseEmbedder):
         self.contract = contract
         self.tokenizer = tokenizer
         self.decode: Decode = decode
-        self.model = model.to(self.device).eval()
+        self.model = model.to(self.device).eval().lay_out()
         self.precision: Chosen = choose(precision, self.model, self.device)
         convert(self.model, self.precision)
         if compile:

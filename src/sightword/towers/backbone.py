@@ -48,7 +48,6 @@ class ImageBackbone(Tower):
             raise RequestError(f"no backbone is registered as {config.name!r}; registered are {known}")
         self.embed_dim = embed_dim
         self.backbone = _BACKBONES[config.name]()
-        self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions are faster so
         features: int = self.backbone.features  # type: ignore[assignment]
         self.projection = nn.Linear(features, embed_dim)
         nn.init.normal_(self.projection.weight, std=features**-0.5)

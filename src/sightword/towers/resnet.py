@@ -94,7 +94,6 @@ class ResNet(Tower):
         self.layers = nn.Sequential(*stages)
         self.attention_pool = AttentionPool((config.image_size // 32) ** 2, inside, config.heads, embed_dim)
         self.initialise()
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions are faster so
 
     def initialise(self) -> None:
         """As published: attention pool by width^-0.5, each block's last norm at zero (it begins as the identity)."""

@@ -18,8 +18,8 @@ from sightword.training.views import Views
 
 
 def compile_towers(stepper: Stepper, probe: Batch, views: Views, batch_size: int) -> None:
-    """probe: some rows of a batch. batch_size: of all ranks together. Neither weights nor statistics nor the random state are changed. Raises RequestError
-    where the towers cannot be compiled."""
+    """probe: some rows of a batch. batch_size: of all ranks together. Neither weights nor statistics nor the random
+    state are changed. Raises RequestError where the towers cannot be compiled."""
     if stepper.compiled is None:
         return
     encoders = stepper.encoders

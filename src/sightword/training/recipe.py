@@ -103,9 +103,10 @@ class TrainingRecipe(Config):
     """steps: optimizer steps. batch_size: pairs a step, of all ranks together. micro_batch: the most pairs that a rank
     differentiates at once: a larger share goes through the towers twice, in pieces of this size at most, with the
     gradients of the whole batch and the memory of a piece; 0 for no limit. checkpoint_blocks: keep only the input of
-    each block, and compute the rest again for the gradients: less memory, about a third more time. compile: the towers
-    go through torch's compiler before the first step, which can take minutes (meant for GPUs: on a CPU, no step was
-    faster). warmup: of the steps, with a linearly growing rate; a cosine to zero follows. optimizer: `adamw`; or `muon`, which moves matrices
+    each block, and compute the rest again for the gradients: less memory, about a third more time. compile: the
+    towers go through torch's compiler before the first step, which can take minutes; for GPUs (on the CPUs at hand no
+    step was faster). warmup: of the
+    steps, with a linearly growing rate; a cosine to zero follows. optimizer: `adamw`; or `muon`, which moves matrices
     by orthogonal updates, and the rest by AdamW. lr, decay, betas, eps: of AdamW, the first two of Muon too; only
     matrices decay. clip: largest gradient norm, 0 for none. loss: `infonce` is CLIP's softmax over the batch, `sigmoid`
     is SigLIP's yes or no of each pair; not given, a `model.start` with a bias of the logits takes that. smoothing: of

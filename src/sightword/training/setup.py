@@ -121,7 +121,7 @@ def set_up(
     begun_as: dict[str, Tensor] = {}
     if training.wise:
         begun_as = {name: weight.clone() for name, weight in merge_lora(built.model, built.model.state_dict()).items()}
-    model = built.model.to(device)
+    model = built.model.to(device).lay_out()
     if weights is not None:
         model.load_state_dict(weights)
     loader = Loader(
