@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sightword.errors import RequestError
+from sightword.errors import RequestError, SightwordError
 from sightword.towers.backbone import ImageBackbone
 from sightword.towers.recompute import blocks_of
 from sightword.towers.resnet import ResNet
@@ -55,6 +55,9 @@ class Compiled:
             with torch._dynamo.config.patch(cache_size_limit=_COMPILATIONS):  # the name that torch 2.6 knows, too
                 yield
         except TorchDynamoException as failure:
+            inner = getattr(failure, "inner_exception", None)
+            if isinstance(inner, SightwordError):  # the system asked for an end meanwhile: torch wraps that too
+                raise inner from None
             reason = str(failure).strip().splitlines()[0]
             raise RequestError(
                 f"{asked}: torch cannot compile this model here ({reason}). It needs a C++ compiler (g++) on a CPU and "
