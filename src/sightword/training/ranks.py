@@ -1,8 +1,8 @@
 """Several processes that train one model: the ranks that `torchrun` starts, or this process alone.
 
-Each rank takes its rows of every batch. Gradients are averaged (DistributedDataParallel), the losses see the batch
-whole, and the first rank alone writes. A rank that ends, or gives no sign of life, is named by the others, which end
-too.
+Each rank takes its rows of every batch. Gradients are averaged (DistributedDataParallel, or `shards`), the losses see
+the batch whole, and the first rank alone writes, where not each holds a part of a snapshot. A rank that ends, or gives
+no sign of life, is named by the others, which end too.
 """
 
 from __future__ import annotations
