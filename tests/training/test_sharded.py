@@ -258,5 +258,5 @@ def test_the_budget_knows_the_ranks(recipe: Callable[..., Recipe]):
     tight = replace(whole, optimizer=10**9, free=10**8)
     with pytest.raises(RequestError, match=r"Most of it are the optimizer: .*training\.parallel = fsdp"):
         tight.check(recipe().training, 2)
-    with pytest.raises(RequestError, match="Most of it are the optimizer: .*start more ranks"):
+    with pytest.raises(RequestError, match=r"Most of it are the optimizer: .*start more ranks"):
         tight.check(recipe(FSDP).training, 2)

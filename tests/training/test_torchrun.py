@@ -1,6 +1,7 @@
 """The real torchrun, as a user starts it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -55,4 +56,5 @@ def test_a_rank_that_dies_ends_the_run_with_its_number(pairs: PairList, tmp_path
     finally:
         run.kill()
     assert run.returncode == 1
-    assert "rank 1 of 2 is gone" in told
+    # torchrun ends the ranks of its own machine at once, before they have found out, and names who was first.
+    assert re.search(r"Root Cause.*?rank\s+: 1 .*?exitcode\s+: -9", told, re.DOTALL), told
