@@ -19,8 +19,8 @@ import torch
 
 from sightword.data.pairs import Batch, PairList
 from sightword.errors import RequestError, SightwordError, SightwordWarning
+from sightword.training import loop, watch
 from sightword.training import snapshots as snapshots_module
-from sightword.training import watch
 from sightword.training.budget import Budget, probe_batch, step_budget
 from sightword.training.build import build
 from sightword.training.guard import replay
@@ -239,6 +239,17 @@ def test_a_full_disk_at_one_rank(recipe: Callable[..., Recipe], pairs: PairList,
 
     assert ranks(2, work) == [0, 0]
     assert snapshots(tmp_path / "run") == ["step-00000001", "step-00000003"]
+
+
+def test_a_folder_that_not_all_ranks_see(recipe: Callable[..., Recipe], pairs: PairList, tmp_path: Path):
+    def work(rank: int) -> None:
+        if rank == 1:
+            loop.LOCK = "elsewhere"
+        with pytest.raises(RequestError, match=r"not all ranks find it.* on a disk that all share"):
+            train(recipe(FSDP), tmp_path / "run", pairs, device="cpu")
+
+    assert ranks(2, work) == [0, 0]
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_budget_knows_the_ranks(recipe: Callable[..., Recipe]):

@@ -108,6 +108,8 @@ def join_world(device: torch.device) -> Generator[World, None, None]:
         yield ALONE
         return
     watch = _meet()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # where FSDP puts its shards
     try:
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
