@@ -125,8 +125,8 @@ def join_world(device: torch.device) -> Generator[World, None, None]:
         if found is failure:
             raise
         raise found from None
-    watch.stop()
     dist.destroy_process_group()
+    watch.leave()
 
 
 def _meet() -> Watch:
