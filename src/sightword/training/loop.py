@@ -204,7 +204,7 @@ class _Run:
                         batch = next(batches)
                     done = step + 1
                     self._note_order(done)
-                    over = self.world.first and self._minutes_are_over()
+                    over = self.world.first and clock.snapshot_is_late(training.snapshot_minutes)
                     missing, asked, late = self.world.total(len(batch.skipped), stop.asked, over)
                     self._note_skipped(self.world.join(batch.skipped) if missing else (), done)
                     figures = self._step(self.setup.views(batch, step), step)
@@ -373,10 +373,6 @@ class _Run:
         if not training.snapshot_every and not training.snapshot_minutes:
             return done % training.every == 0
         return bool(training.snapshot_every and done % training.snapshot_every == 0)
-
-    def _minutes_are_over(self) -> bool:
-        minutes = self.recipe.training.snapshot_minutes
-        return bool(minutes and self.clock.since_snapshot() >= 60 * minutes)
 
     def _snapshot(self, step: int) -> None:
         """By the first rank, or by all of them where each holds a part."""

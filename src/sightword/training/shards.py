@@ -61,15 +61,17 @@ def units(encoders: Encoders) -> Iterator[tuple[nn.Module, list[nn.Module]]]:
             yield tower, [block for block in blocks(tower) if not isinstance(block, nn.ModuleList)]
 
 
-def shard(encoders: Encoders, group: dist.ProcessGroup, device: torch.device) -> None:
-    """From now on each rank holds its rows. All ranks hold the same weights before."""
+def shard(encoders: Encoders, group: dist.ProcessGroup | None, device: torch.device) -> Encoders:
+    """The same module, of which each rank of the group now holds its rows. All hold the same weights before."""
+    assert group is not None
     mesh = DeviceMesh.from_group(group, device.type)
     for rest, inner in units(encoders):
         for module in (*inner, rest):
             fully_shard(module, mesh=mesh)
+    return encoders
 
 
-def average_whole(parameters: Sequence[Tensor], group: dist.ProcessGroup) -> None:
+def average_whole(parameters: Sequence[Tensor], group: dist.ProcessGroup | None) -> None:
     """FSDP averages the gradients of shards over the ranks. This averages those of the parameters that are whole."""
     for parameter in parameters:
         if parameter.grad is not None and not isinstance(parameter, DTensor):

@@ -4,9 +4,9 @@
 held out. Both hold tensors and plain values only, so that reading them runs no pickled code.
 
 Where the ranks share the model, the state is a folder, `snapshots/step-00000370/`, into which each rank writes its rows
-(`rank-0-of-2.pt`, …; the first one also all that is no shard), and which appears when all have. Rows that lie one after
-the other in the order of the ranks need no plan to be read by another number of them. (torch.distributed.checkpoint
-keeps its plan as a pickle, and runs what it holds when it reads it.)
+(`rank-0-of-2.pt`, …), the first one also all that is no shard (`state.pt`), and which appears when all have. Rows that
+lie one after the other in the order of the ranks need no plan to be read by another number of them. (DCP,
+torch.distributed.checkpoint, keeps its plan as a pickle, and runs what it holds when it reads it.)
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from sightword.training.shards import put_together, taken_apart
 T = TypeVar("T")
 BEST = "best.pt"
 _PREFIX, _SUFFIX, _UNREADABLE = "step-", ".pt", ".unreadable"
+_STATE = "state.pt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +123,16 @@ def _read_step(path: Path) -> dict[str, Any]:
 
 def _write_parts(path: Path, state: Mapping[str, Any], world: World) -> None:
     rest, shards = taken_apart(state)
-    part = {"shards": shards} | ({"state": rest} if world.first else {})
+
+    def write_mine(place: Path) -> None:
+        write(place / _part(world.rank, world.size), {"shards": shards})
+        if world.first:
+            write(place / _STATE, rest)
+
     # What fails for one of them, all raise: so they end, or go on, together.
     with ExitStack() as opened:
         place = _told(world.at_first(lambda: [_tried(lambda: opened.enter_context(whole_folder(path)))]))
-        _told(world.join([_tried(lambda: write(place / _part(world.rank, world.size), part))]))
+        _told(world.join([_tried(lambda: write_mine(place))]))
         _told(world.at_first(lambda: [_tried(opened.close)]))
 
 
@@ -146,13 +152,14 @@ def _told(outcomes: Sequence[T | SightwordError]) -> T:
 
 
 def _read_parts(path: Path) -> dict[str, Any]:
-    """Mapped from the disk: a rank reads the rows that it asks for."""
-    files = sorted(path.glob(_part("*", "*")), key=lambda file: int(file.name.split("-")[1]))
-    if [file.name for file in files] != [_part(rank, len(files)) for rank in range(len(files))] or not files:
+    """The shards are mapped from the disk: a rank reads the rows that it asks for."""
+    found = {file.name for file in path.glob(_part("*", "*"))}
+    names = [_part(rank, len(found)) for rank in range(len(found))]
+    if not found or found != set(names):
         raise CheckpointError(f"{path}: not a readable snapshot (it has not the parts of all ranks)")
-    parts = [read(file, mapped=True) for file in files]
+    parts = [read(path / name, mapped=True) for name in names]
     try:
-        return put_together(parts[0]["state"], [part["shards"] for part in parts])
+        return put_together(read(path / _STATE), [part["shards"] for part in parts])
     except (KeyError, TypeError) as failure:
         raise CheckpointError(f"{path}: not a readable snapshot (its parts do not fit: {failure})") from None
 

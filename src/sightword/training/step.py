@@ -25,7 +25,7 @@ from sightword.training.teacher import Teacher
 
 
 class Stepper:
-    """Holds what a step needs, and nothing of the run around it."""
+    """Holds what a step needs, and nothing of the run around it. sharded: whether the ranks share the model."""
 
     def __init__(
         self,
@@ -58,10 +58,8 @@ class Stepper:
     def begin(self) -> None:
         """Share the model among the ranks, and make the optimizer of what each of them holds: before the first step,
         and after all that looks at the weights as a whole."""
-        self._shared: nn.Module = self.encoders
         if self.sharded:
-            assert self.world.group is not None
-            shard(self.encoders, self.world.group, self.device)
+            self._shared: nn.Module = shard(self.encoders, self.world.group, self.device)
         else:
             self._shared = self.world.share(self.encoders)
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
@@ -110,7 +108,6 @@ class Stepper:
         else:
             loss_of(self._shared(batch)).backward()
         if self.sharded:
-            assert self.world.group is not None
             average_whole(self.parameters, self.world.group)
         return told
 
