@@ -12,10 +12,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from sightword.towers.resnet import AttentionPool
-from sightword.training.shards import fitted, own
+from sightword.training.shards import fitted, is_shard, own
 
 # The odd polynomial a x + b x^3 + c x^5, five times over, brings singular values from (0, 1] to about 1.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
@@ -76,12 +75,12 @@ class Muon(torch.optim.AdamW):
 def orthogonal_each(matrices: Sequence[Tensor]) -> list[Tensor]:
     """`orthogonal` of each (what has more dimensions is a matrix of its rows). Of as many shards as there are ranks at
     most: each rank gathers all, and computes one of them for the others."""
-    wholes = [matrix.full_tensor() if isinstance(matrix, DTensor) else matrix for matrix in matrices]
-    mine = matrices[0].device_mesh.get_local_rank() if isinstance(matrices[0], DTensor) else 0
+    wholes = [matrix.full_tensor() if is_shard(matrix) else matrix for matrix in matrices]
+    mine = matrices[0].device_mesh.get_local_rank() if is_shard(matrices[0]) else 0
     if mine < len(wholes):
         # Contiguous: what is sent is memory, and the iteration may have turned the matrix around.
         wholes[mine] = orthogonal(wholes[mine].flatten(1)).contiguous().view_as(wholes[mine])
-    if not isinstance(matrices[0], DTensor):
+    if not is_shard(matrices[0]):
         return wholes
     for rank, found in enumerate(wholes):
         dist.broadcast(found, rank, group=matrices[0].device_mesh.get_group())
@@ -89,7 +88,7 @@ def orthogonal_each(matrices: Sequence[Tensor]) -> list[Tensor]:
 
 
 def ranks_of(tensor: Tensor) -> int:
-    return tensor.device_mesh.size() if isinstance(tensor, DTensor) else 1
+    return tensor.device_mesh.size() if is_shard(tensor) else 1
 
 
 def orthogonal(matrix_MN: Tensor) -> Tensor:

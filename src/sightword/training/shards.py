@@ -10,19 +10,26 @@ they do nothing. Rows are dealt as FSDP2 deals them: ceil(rows / ranks) to each,
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
 
 from sightword.towers.recompute import blocks
 from sightword.training.encoders import Encoders
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+
+
+def is_shard(tensor: object) -> TypeGuard[DTensor]:
+    """Whether the ranks share it. What they need for that takes most of a second to import, and only `shard` does."""
+    loaded = sys.modules.get("torch.distributed.tensor")
+    return loaded is not None and isinstance(tensor, loaded.DTensor)
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,9 @@ def units(encoders: Encoders) -> Iterator[tuple[nn.Module, list[nn.Module]]]:
 
 def shard(encoders: Encoders, group: dist.ProcessGroup | None, device: torch.device) -> Encoders:
     """The same module, of which each rank of the group now holds its rows. All hold the same weights before."""
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.fsdp import fully_shard
+
     assert group is not None
     mesh = DeviceMesh.from_group(group, device.type)
     for rest, inner in units(encoders):
@@ -74,20 +84,20 @@ def shard(encoders: Encoders, group: dist.ProcessGroup | None, device: torch.dev
 def average_whole(parameters: Sequence[Tensor], group: dist.ProcessGroup | None) -> None:
     """FSDP averages the gradients of shards over the ranks. This averages those of the parameters that are whole."""
     for parameter in parameters:
-        if parameter.grad is not None and not isinstance(parameter, DTensor):
+        if parameter.grad is not None and not is_shard(parameter):
             dist.all_reduce(parameter.grad, group=group)
             parameter.grad /= dist.get_world_size(group)
 
 
 def own(tensor: Tensor) -> Tensor:
     """The rows of this rank, in the memory of `tensor`."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if is_shard(tensor) else tensor
 
 
 def total_norm(tensors: Sequence[Tensor]) -> Tensor:
     """Of all elements together, on all ranks."""
-    shards = [tensor for tensor in tensors if isinstance(tensor, DTensor)]
-    whole = nn.utils.get_total_norm([tensor for tensor in tensors if not isinstance(tensor, DTensor)])
+    shards = [tensor for tensor in tensors if is_shard(tensor)]
+    whole = nn.utils.get_total_norm([tensor for tensor in tensors if not is_shard(tensor)])
     if not shards:
         return whole
     square = nn.utils.get_total_norm([tensor.to_local() for tensor in shards]).square()
@@ -100,7 +110,7 @@ def gathered(state: Mapping[str, Tensor], first: bool) -> dict[str, Tensor]:
     empty. All ranks call it."""
     found = {}
     for name, tensor in state.items():
-        if isinstance(tensor, DTensor):
+        if is_shard(tensor):
             whole = tensor.full_tensor()  # one at a time: no more of it is ever on a device
             tensor = whole.cpu() if first else whole
         if first:
@@ -114,8 +124,10 @@ def whole(saved: Saved) -> Tensor:
 
 def fitted(saved: Saved, like: Tensor) -> Tensor:
     """What was saved of `like`, or beside it: as shards, where that is. A number (of steps) stays one."""
-    if not isinstance(like, DTensor) or saved.shape != like.shape:
+    if not is_shard(like) or saved.shape != like.shape:
         return whole(saved)
+    from torch.distributed.tensor import DTensor
+
     mesh, rows = like.device_mesh, like.shape[0]
     share = -(-rows // mesh.size())
     first, end = (min(rows, share * rank) for rank in (mesh.get_local_rank(), mesh.get_local_rank() + 1))
@@ -139,7 +151,7 @@ def taken_apart(state: Mapping[Any, Any]) -> tuple[dict[Any, Any], dict[tuple[An
     rest: dict[Any, Any] = {}
     shards: dict[tuple[Any, ...], Tensor] = {}
     for key, value in state.items():
-        if isinstance(value, DTensor):
+        if is_shard(value):
             shards[(key,)] = value.to_local()
         elif isinstance(value, Mapping):
             rest[key], inner = taken_apart(value)
