@@ -31,7 +31,6 @@ from torch import Tensor
 from sightword.checkpoints.families import load_folder
 from sightword.data.images import ImageSpec
 from sightword.data.pairs import Batch, Tokens
-from sightword.training.optimizer import make_optimizer
 from sightword.training.recipe import read_recipe
 from sightword.training.step import Stepper
 
@@ -68,7 +67,8 @@ def ours(work: Path, precision: str) -> Callable[[Batch], float]:
     ]
     training += [f"precision={precision}"]
     recipe = read_recipe(Path(__file__).parent.parent / "recipes/scratch.toml", [f"training.{key}" for key in training])
-    stepper = Stepper(model.train(), contract, make_optimizer(model, recipe), recipe, torch.device("cpu"))
+    stepper = Stepper(model.train(), contract, recipe, torch.device("cpu"))
+    stepper.begin()
 
     def step(batch: Batch) -> float:
         loss = stepper.gradients(batch, RATE)["loss"]

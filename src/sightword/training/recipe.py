@@ -103,7 +103,10 @@ class TrainingRecipe(Config):
     """steps: optimizer steps. batch_size: pairs a step, of all ranks together. micro_batch: the most pairs that a rank
     differentiates at once: a larger share goes through the towers twice, in pieces of this size at most, with the
     gradients of the whole batch and the memory of a piece; 0 for no limit. checkpoint_blocks: keep only the input of
-    each block, and compute the rest again for the gradients: less memory, about a third more time. warmup: of the
+    each block, and compute the rest again for the gradients: less memory, about a third more time. parallel: how
+    several ranks hold the model: `ddp` whole on each; with `fsdp` each holds some rows of all weights, gradients and
+    the optimizer's state, and a block is gathered when it is computed: memory for communication (FSDP2). The same
+    steps, up to the order of sums; on one rank there is nothing to share, and both are the same. warmup: of the
     steps, with a linearly growing rate; a cosine to zero follows. optimizer: `adamw`; or `muon`, which moves matrices
     by orthogonal updates, and the rest by AdamW. lr, decay, betas, eps: of AdamW, the first two of Muon too; only
     matrices decay. clip: largest gradient norm, 0 for none. loss: `infonce` is CLIP's softmax over the batch, `sigmoid`
@@ -137,6 +140,7 @@ class TrainingRecipe(Config):
     batch_size: Positive
     micro_batch: Annotated[int, Field(ge=0)] = 0
     checkpoint_blocks: bool = False
+    parallel: Literal["ddp", "fsdp"] = "ddp"
     lr: Annotated[float, Field(gt=0)]
     warmup: Annotated[int, Field(ge=0)] = 0
     decay: Annotated[float, Field(ge=0)] = 0.2
@@ -304,5 +308,6 @@ MAY_CHANGE = frozenset(
         # The same gradients, up to the order in which they are summed.
         "training.micro_batch",
         "training.checkpoint_blocks",
+        "training.parallel",
     }
 )

@@ -21,10 +21,11 @@ from sightword.training.build import Built, build
 from sightword.training.data import training_texts
 from sightword.training.fit import fit_projection
 from sightword.training.model_recipe import PretrainedImage
-from sightword.training.optimizer import Average, make_optimizer
+from sightword.training.optimizer import Average
 from sightword.training.randomness import random_state, set_random_state
 from sightword.training.ranks import ALONE, World
 from sightword.training.recipe import Recipe
+from sightword.training.shards import Saved, fitted, fitted_optimizer, gathered, own, whole
 from sightword.training.start import Start, load_start
 from sightword.training.step import Stepper
 from sightword.training.teacher import make_teacher
@@ -41,7 +42,6 @@ class Setup:
     built: Built
     loader: Loader
     views: Views
-    optimizer: torch.optim.Optimizer
     stepper: Stepper
     average: Average | None
     device: torch.device
@@ -70,24 +70,32 @@ class Setup:
     def state(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.stepper.optimizer.state_dict(),
             "average": self.average.state if self.average else {},
             "random": random_state(self.device),
             "origin": self.built.origin(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state()` after `step` steps. The model was set up with its weights."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Go on from a `state()` after `step` steps, of any number of ranks. The model was set up with its weights."""
+        optimizer = self.stepper.optimizer
+        optimizer.load_state_dict(fitted_optimizer(state["optimizer"], optimizer))
         if self.average:
             self.average.steps = state["step"]
             for name, tensor in self.average.state.items():
-                tensor.copy_(state["average"][name])
+                own(tensor).copy_(own(fitted(state["average"][name], tensor)))
         set_random_state(state["random"], self.device)
 
     def weights(self) -> dict[str, Tensor]:
-        """Those that are the model: the average where there is one, with adapters in the layers beside them."""
-        return merge_lora(self.model, self.model.state_dict() | (self.average.state if self.average else {}))
+        """Those that are the model: the average where there is one, with adapters in the layers beside them. Where the
+        ranks share them all must ask, and the first gets them."""
+        found = self.gathered(self.model.state_dict() | (self.average.state if self.average else {}))
+        return merge_lora(self.model, found) if found else {}
+
+    def gathered(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A state of the model with whole tensors: see `shards.gathered`."""
+        stepper = self.stepper
+        return gathered(state, stepper.world.first) if stepper.sharded else dict(state)
 
     def finished(self, weights: Mapping[str, Tensor]) -> DualEncoder:
         """A model of these weights, apart from that in training."""
@@ -100,7 +108,7 @@ def set_up(
     recipe: Recipe,
     pairs: Source,
     device: torch.device,
-    weights: Mapping[str, Tensor] | None = None,
+    weights: Mapping[str, Saved] | None = None,
     origin: Mapping[str, str] | None = None,
     world: World = ALONE,
 ) -> Setup:
@@ -121,11 +129,12 @@ def set_up(
     if training.wise:
         begun_as = {name: weight.clone() for name, weight in merge_lora(built.model, built.model.state_dict()).items()}
     model = built.model.to(device)
-    if built.contract.architecture.image.kind != "vit":
-        # Convolutions are faster so.
+    stepper = Stepper(model, built.contract, recipe, device, world)
+    if built.contract.architecture.image.kind != "vit" and not stepper.sharded:
+        # Convolutions are faster so; FSDP takes no weights that are laid out otherwise than usual.
         model.image.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if weights is not None:
-        model.load_state_dict(weights)
+        model.load_state_dict({name: whole(saved) for name, saved in weights.items()})
     loader = Loader(
         source=pairs,
         tokenizer=built.tokenizer,
@@ -139,8 +148,6 @@ def set_up(
         rank=world.rank,
         ranks=world.size,
     )
-    optimizer = make_optimizer(model, recipe)
-    stepper = Stepper(model, built.contract, optimizer, recipe, device, world)
     if stepper.encoders.kept:
         stepper.encoders.kept.learn(texts, built.tokenizer, device)
     if training.bank:
@@ -149,9 +156,10 @@ def set_up(
         # One look at every picture as it is, without augmentation.
         still = replace(loader, augment=Augment(), templates=("{}",), first=1.0, rank=0, ranks=1)
         fit_projection(model, still, recipe.model.image.fit, device, stepper.encoders.encode_text)
-    average = Average(model, training.ema) if training.ema else None
     probe = probe_batch(built.contract.image, built.tokenizer, texts, device)
     budget = step_budget(stepper, probe, training, loader.ahead if loader.workers else 0)
-    budget.check(training)
+    budget.check(training, world.size)
+    stepper.begin()
+    average = Average(model, training.ema) if training.ema else None
     views = Views(built.contract.architecture.image, training)
-    return Setup(built, loader, views, optimizer, stepper, average, device, budget, recipe, texts, guide, begun_as)
+    return Setup(built, loader, views, stepper, average, device, budget, recipe, texts, guide, begun_as)
