@@ -46,7 +46,8 @@ class DataRecipe(Config):
     shards (WebDataset .tar, Parquet with bytes): a folder of them, a pattern, `{00000..00099}.tar`, a URL, or a list.
     validation: share of the pairs held out of training, on which the run is watched and its best snapshot chosen.
     tones: adds the emoji's skin-tone variants. templates, first_text: which text of a pair is shown, and in which
-    sentence."""
+    sentence. workers: threads that read ahead; with none, a batch is read between the steps. keep: decoded pictures
+    stay in memory where all of them take so many MiB at most, on each rank; 0 keeps none."""
 
     source: Literal["emoji", "pairs", "mixture"]
     path: str | tuple[str, ...] | None = None
@@ -56,6 +57,7 @@ class DataRecipe(Config):
     templates: Templates = ("{}",)
     first_text: Share = 1.0
     workers: Annotated[int, Field(ge=0)] = 2
+    keep: Annotated[int, Field(ge=0)] = 512
 
     @model_validator(mode="after")
     def _path(self) -> DataRecipe:
@@ -290,6 +292,7 @@ MAY_CHANGE = frozenset(
         "title",
         "licence",
         "data.workers",
+        "data.keep",
         "evaluation.plain",
         "evaluation.ensemble",
         "training.every",

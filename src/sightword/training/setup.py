@@ -16,7 +16,7 @@ from sightword.data.pairs import Source
 from sightword.towers.dual import DualEncoder
 from sightword.towers.lora import merge_lora
 from sightword.training.allocator import give_memory_back
-from sightword.training.budget import Budget, probe_batch, saves_memory, step_budget
+from sightword.training.budget import Budget, probe_batch, saves_memory, spare_memory, step_budget
 from sightword.training.build import Built, build
 from sightword.training.data import training_texts
 from sightword.training.fit import fit_projection
@@ -145,13 +145,24 @@ def set_up(
         stepper.encoders.kept.learn(texts, built.tokenizer, device)
     if training.bank:
         stepper.hold_against(sorted({pair.name for pair in pairs}), built.tokenizer)
+    probe = probe_batch(built.contract.image, built.tokenizer, texts, device)
+    budget = step_budget(stepper, probe, training, loader.ahead if loader.workers else 0)
+    budget.check(training)
+    budget = keep_pictures(loader, recipe, budget, device)
     if weights is None and isinstance(recipe.model.image, PretrainedImage) and recipe.model.image.fit:
         # One look at every picture as it is, without augmentation.
         still = replace(loader, augment=Augment(), templates=("{}",), first=1.0, rank=0, ranks=1)
         fit_projection(model, still, recipe.model.image.fit, device, stepper.encoders.encode_text)
     average = Average(model, training.ema) if training.ema else None
-    probe = probe_batch(built.contract.image, built.tokenizer, texts, device)
-    budget = step_budget(stepper, probe, training, loader.ahead if loader.workers else 0)
-    budget.check(training)
     views = Views(built.contract.architecture.image, training)
     return Setup(built, loader, views, optimizer, stepper, average, device, budget, recipe, texts, guide, begun_as)
+
+
+def keep_pictures(loader: Loader, recipe: Recipe, budget: Budget, device: torch.device) -> Budget:
+    """The budget with the decoded pictures that the loader keeps from now on, as far as that pays and there is room."""
+    if recipe.training.steps * recipe.training.batch_size <= len(loader.source):
+        return budget  # hardly a picture is seen twice
+    spare = spare_memory(budget, device)
+    most = recipe.data.keep << 20
+    kept = loader.keep_pictures(most if spare is None else min(most, spare // 2))
+    return budget if device.type == "cuda" else replace(budget, kept=kept)
