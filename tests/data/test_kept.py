@@ -1,4 +1,4 @@
-"""Pictures that stay in memory: the same batches to the bit, each file read once, never more memory than was allowed."""
+"""Pictures that stay in memory: the same batches to the bit, each file read once, no more memory than allowed."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ SPEC = ImageSpec(size=24)
 def source(tmp_path: Path, picture: Make) -> PairList:
     """Of all modes and kinds, one that is turned, one that cannot be read, and two that need not be."""
     pairs = []
-    for number, mode in enumerate(("RGB", "RGBA", "L", "P", "LA", "I;16")):
-        image = picture(60 + number, 50, seed=number, mode="RGBA" if mode == "LA" else "RGB" if mode == "P" else mode)
+    for number, mode in enumerate(("RGB", "RGBA", "L", "P", "LA")):
+        image = picture(60 + number, 50, seed=number, mode="RGBA" if mode == "LA" else "RGB")
         image.convert(mode).save(tmp_path / f"{number}.png")
         pairs.append(Pair(tmp_path / f"{number}.png", ("a red circle",), mode))
     exif = Image.Exif()
     exif[0x0112] = 6
-    for size in ((90, 60), (640, 480)):  # of which crops reduce none, and some
+    for size in ((50, 40), (640, 480)):  # of which crops reduce none, and some
         picture(*size).save(tmp_path / f"{size[0]}.jpg", exif=exif, icc_profile=b"x" * 9000)
         pairs.append(Pair(tmp_path / f"{size[0]}.jpg", ("a green square",), f"jpeg {size}"))
     (tmp_path / "broken.png").write_bytes((tmp_path / "0.png").read_bytes()[:90])
@@ -63,7 +63,7 @@ def test_batches_are_the_same_to_the_bit(loader: Loader, workers: int, crop: tup
     store = KeptPictures(most, SPEC.orient)
     assert all(map(same, take(replace(loader, kept=store), 40), expected))
     assert all(map(same, take(replace(loader, kept=store), 40), expected))
-    assert 0 < len(store) <= 9
+    assert 0 < len(store) <= 8
     assert store.size <= most
 
 
@@ -81,7 +81,8 @@ def test_a_file_is_read_once_and_a_broken_one_each_time(loader: Loader, monkeypa
 
     monkeypatch.setattr(kept, "open_image", opening)
     pairs = [pair for pair in loader.source if isinstance(pair.image, Path) and pair.key != "jpeg (640, 480)"]
-    loader = replace(loader, source=PairList(pairs), batch_size=len(pairs), workers=0)
+    # So large that no crop lets a decoder halve a picture.
+    loader = replace(loader, source=PairList(pairs), spec=ImageSpec(size=32), batch_size=len(pairs), workers=0)
     assert loader.keep_pictures(1 << 20) > 0
     skipped = [batch.skipped for batch in take(loader, 20)]
     assert all([skip.key for skip in skips] == ["broken"] for skips in skipped)
@@ -126,8 +127,8 @@ def test_whether_all_will_fit_is_told_by_the_first(tmp_path: Path, loader: Loade
 
 
 def test_the_bytes_of_pictures_are_told_without_decoding_them(source: PairList, tmp_path: Path) -> None:
-    assert read_size(source[7].image) == (640, 480)
-    assert read_size(source[10].image) == read_size(source[11].image) == (30, 30)
+    assert read_size(source[6].image) == (640, 480)
+    assert read_size(source[9].image) == read_size(source[10].image) == (30, 30)
     with pytest.raises(ImageError, match="no such file"):
         read_size(tmp_path / "none.png")
     assert expected_bytes([source[0].image, tmp_path / "none.png"], 10) == 10 * (60 * 50 * 4 + 2 * 1024) // 2

@@ -41,8 +41,9 @@ class Sample:
 class Loader:
     """templates: sentences with `{}` for the text, one of them drawn for each sample. first: how often the first text
     of a pair is taken; the others share the rest. workers: threads that read ahead; with none, a batch is read when it
-    is asked for, by whoever asks. batch_size: of all ranks together; a batch holds the rows of this rank alone. kept:
-    pictures of this source that stay in memory (`keep_pictures`)."""
+    is asked for, by whoever asks. batch_size: of all ranks together; a batch holds the rows of this rank alone.
+    lanes: a divisor of it; the rows of each come from blocks of its own (see `sightword.data.order`). kept: pictures of
+    this source that stay in memory (`keep_pictures`)."""
 
     source: Source
     tokenizer: Tokenizer
@@ -56,11 +57,12 @@ class Loader:
     ahead: int = 4
     rank: int = 0
     ranks: int = 1
+    lanes: int = 1
     kept: KeptPictures | None = None
     _walk: Walk = field(init=False)
 
     def __post_init__(self) -> None:
-        self._walk = walk(self.source, self.seed)
+        self._walk = walk(self.source, self.seed, self.batch_size, self.lanes)
 
     def order_fingerprint(self, epoch: int) -> str:
         """16 hexadecimal digits: equal where the pairs of an epoch and their order are. No picture is read."""

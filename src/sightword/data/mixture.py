@@ -61,5 +61,5 @@ class Mixture:
             digest.update(part.fingerprint)
         return digest.digest()
 
-    def expect(self, blocks: Sequence[int]) -> None:
+    def expect(self, blocks: Sequence[int], held: int) -> None:
         """Its parts are told each by itself."""

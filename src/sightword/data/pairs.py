@@ -77,8 +77,8 @@ class Source(Pairs, Protocol):
     @property
     def fingerprint(self) -> bytes: ...
 
-    def expect(self, blocks: Sequence[int]) -> None:
-        """These blocks will be wanted soon."""
+    def expect(self, blocks: Sequence[int], held: int) -> None:
+        """These blocks will be wanted soon; so many at once are in use."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class PairList:
     def fingerprint(self) -> bytes:
         return digest_of(pair.key for pair in self.pairs)
 
-    def expect(self, blocks: Sequence[int]) -> None:
+    def expect(self, blocks: Sequence[int], held: int) -> None:
         """There are none."""
 
 
@@ -137,8 +137,8 @@ class Subset:
     def fingerprint(self) -> bytes:
         return hashlib.sha256(self.source.fingerprint + self.indices.tobytes()).digest()
 
-    def expect(self, blocks: Sequence[int]) -> None:
-        self.source.expect(blocks)
+    def expect(self, blocks: Sequence[int], held: int) -> None:
+        self.source.expect(blocks, held)
 
 
 def digest_of(keys: Iterable[str]) -> bytes:

@@ -2,7 +2,7 @@
 
 A picture of a tar on disk is one read at its place, from any thread. What is elsewhere, and tables, are read in blocks
 (a shard, or some row groups), each once an epoch: a block is copied to a temporary file ($TMPDIR), and the copies of
-about three windows of the order are held.
+three windows of the order are held (of each of its lanes from which is drawn here).
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from sightword.data.copies import Copy, Kept
 from sightword.data.images import InFile
 from sightword.data.index import ENDINGS, ShardIndex, labels_of, local_copy, open_index
-from sightword.data.order import WINDOW
 from sightword.data.pairs import Pair, Skipped, digest_of
 from sightword.data.places import Place, find_places
 from sightword.data.stored import StoredImage, printable
@@ -32,6 +31,7 @@ from sightword.data.tables import read_rows
 from sightword.errors import ImageError, RequestError
 
 _OPEN = 128  # files
+_HELD = 6  # copies of blocks, until it is told how many are in use at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,7 @@ class ShardedPairs:
         sizes = np.concatenate(groups)
         self.blocks: NDArray[np.int64] | None = None if whole else sizes
         self._sizes, self._block_ends = sizes, sizes.cumsum()
-        window = max(2, -(-WINDOW * len(sizes) // max(1, len(self))))
-        self._copies = Kept(self._copy, 3 * window)
+        self._copies = Kept(self._copy, _HELD)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -99,7 +98,8 @@ class ShardedPairs:
     def key_of(self, index: int) -> str:
         return self[index].key
 
-    def expect(self, blocks: Sequence[int]) -> None:
+    def expect(self, blocks: Sequence[int], held: int) -> None:
+        self._copies.hold(held)
         wanted = [block for block in blocks if not _direct(self.places[self._shard_of(block)])]
 
         def fetch() -> None:
@@ -107,7 +107,8 @@ class ShardedPairs:
                 with suppress(Exception):  # it is for those who want the block
                     self._copies(block)
 
-        threading.Thread(target=fetch, name="fetch", daemon=True).start()
+        if wanted:
+            threading.Thread(target=fetch, name="fetch", daemon=True).start()
 
     def read(self, index: int) -> bytes:
         """The bytes of a picture. Raises ImageError."""

@@ -47,7 +47,9 @@ class DataRecipe(Config):
     validation: share of the pairs held out of training, on which the run is watched and its best snapshot chosen.
     tones: adds the emoji's skin-tone variants. templates, first_text: which text of a pair is shown, and in which
     sentence. workers: threads that read ahead; with none, a batch is read between the steps. keep: decoded pictures
-    stay in memory where all of them take so many MiB at most, on each rank; 0 keeps none."""
+    stay in memory where all of them take so many MiB at most, on each rank; 0 keeps none. lanes: as many as there are
+    ranks, or a multiple of it: each rank then fetches its own share of shards that are elsewhere, and not all of them
+    (part of the order of the samples; batch_size is a multiple of it)."""
 
     source: Literal["emoji", "pairs", "mixture"]
     path: str | tuple[str, ...] | None = None
@@ -58,6 +60,7 @@ class DataRecipe(Config):
     first_text: Share = 1.0
     workers: Annotated[int, Field(ge=0)] = 2
     keep: Annotated[int, Field(ge=0)] = 512
+    lanes: Positive = 1
 
     @model_validator(mode="after")
     def _path(self) -> DataRecipe:
@@ -224,6 +227,14 @@ class Recipe(Config):
         sigmoid = training.get("loss") == "sigmoid"
         defaults = {"loss": "infonce", "scale": SIGMOID_SCALE if sigmoid else SCALE}
         return {"pixels": {}, **values, "training": {**defaults, **training}}
+
+    @model_validator(mode="after")
+    def _lanes_have_equal_rows(self) -> Recipe:
+        if self.training.batch_size % self.data.lanes:
+            raise ValueError(
+                f"`training.batch_size` = {self.training.batch_size} is no multiple of `data.lanes` = {self.data.lanes}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _held_out_pairs_are_watched(self) -> Recipe:

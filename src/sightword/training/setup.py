@@ -136,6 +136,7 @@ def set_up(
         templates=recipe.data.templates,
         first=recipe.data.first_text,
         workers=recipe.data.workers,
+        lanes=recipe.data.lanes,
         rank=world.rank,
         ranks=world.size,
     )
