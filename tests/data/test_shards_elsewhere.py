@@ -5,13 +5,18 @@ from __future__ import annotations
 import functools
 import http.server
 import os
+import subprocess
+import sys
+import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sightword.data.places import temporary_file
 from sightword.data.sources import open_pairs
 from sightword.data.tokenizer import Tokenizer
 from sightword.errors import ImageError, RequestError
@@ -102,3 +107,42 @@ def test_an_index_that_was_copied_along_spares_the_reading(tmp_path: Path, monke
 def test_an_unknown_kind_of_place(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="nowhere"):
         open_pairs("nowhere://bucket/a.tar")
+
+
+KILLED = """
+import os, signal
+from sightword.data.places import temporary_file
+with temporary_file() as path:
+    path.write_bytes(b"half a shard")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_download_left_is_removed_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fsspec
+
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    subprocess.run([sys.executable, "-c", KILLED], check=False)
+    (left,) = (tmp_path / "temporary").iterdir()
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    memory.put(f"{make_shards(tmp_path / 'a', count=1)}/00000.tar", "/left/")
+
+    def start() -> set[Path]:
+        assert len(open_pairs("memory://left/00000.tar")) == 5
+        return {*(tmp_path / "temporary").iterdir()}
+
+    other = tmp_path / "temporary" / "sightword-copy-folder"
+    other.mkdir()
+    long_ago = time.time() - 3600
+    with temporary_file() as in_use:
+        os.utime(in_use, (long_ago, long_ago))
+        os.utime(other, (long_ago, long_ago))
+        assert start() == {left, in_use, other}  # it may just have been made
+        os.utime(left, (long_ago, long_ago))
+        assert start() == {in_use, other}
+    assert start() == {other}

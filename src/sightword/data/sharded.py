@@ -25,7 +25,7 @@ from sightword.data.copies import Copy, Kept
 from sightword.data.images import InFile
 from sightword.data.index import ENDINGS, ShardIndex, labels_of, local_copy, open_index
 from sightword.data.pairs import Pair, Skipped, digest_of
-from sightword.data.places import Place, find_places
+from sightword.data.places import Place, find_places, remove_dead_copies
 from sightword.data.stored import StoredImage, printable
 from sightword.data.tables import read_rows
 from sightword.errors import ImageError, RequestError
@@ -94,6 +94,11 @@ class ShardedPairs:
     def fingerprint(self) -> bytes:
         shards = zip(self.names, self.indexes, strict=True)
         return digest_of(f"{name} {index.fingerprint.hex()}" for name, index in shards)
+
+    def keys(self) -> Iterator[str]:
+        for name, index in zip(self.names, self.indexes, strict=True):
+            keys = index.keys()
+            yield from (f"{name}/{key}" for key in keys)
 
     def key_of(self, index: int) -> str:
         return self[index].key
@@ -204,6 +209,8 @@ def open_shards(paths: Sequence[str], classes: Sequence[str] = ()) -> ShardedPai
     Raises RequestError where nothing remains, or where labels are numbers that stand for nothing.
     """
     places = find_places(paths, ENDINGS)
+    if any(place.path is None for place in places):
+        remove_dead_copies()
     shards: list[tuple[Place, ShardIndex]] = []
     skipped: list[Skipped] = []
     # Threads, because most of the time of a new index is spent waiting for a disk or a network.

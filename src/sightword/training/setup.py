@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,8 @@ TEACHER = "teacher"  # the folder of its vectors in a run's own
 
 @dataclass
 class Setup:
-    """All that steps change is in `state()`. texts: every sentence that a sample may show. guide: the checkpoint of the
-    teacher. begun_as: the weights of the start, on the CPU, where the end is to be mixed with them."""
+    """All that steps change is in `state()`. guide: the checkpoint of the teacher. begun_as: the weights of the start, on
+    the CPU, where the end is to be mixed with them."""
 
     built: Built
     loader: Loader
@@ -47,7 +47,6 @@ class Setup:
     device: torch.device
     budget: Budget
     recipe: Recipe
-    texts: Sequence[str]
     guide: Start | None
     begun_as: Mapping[str, Tensor]
 
@@ -59,8 +58,10 @@ class Setup:
             cache = Path(asked.cache) if asked.cache else out / TEACHER
             dim = self.built.contract.architecture.embed_dim
             source = self.loader.source
+            data = self.recipe.data
+            texts = training_texts(source, data.templates, data.first_text < 1, most=None)
             self.stepper.teacher = make_teacher(
-                asked, self.guide, source, self.texts, cache, dim, str(self.device), self.stepper.world.group
+                asked, self.guide, source, texts, cache, dim, str(self.device), self.stepper.world.group
             )
 
     @property
@@ -156,7 +157,7 @@ def set_up(
         fit_projection(model, still, recipe.model.image.fit, device, stepper.encoders.encode_text)
     average = Average(model, training.ema) if training.ema else None
     views = Views(built.contract.architecture.image, training)
-    return Setup(built, loader, views, optimizer, stepper, average, device, budget, recipe, texts, guide, begun_as)
+    return Setup(built, loader, views, optimizer, stepper, average, device, budget, recipe, guide, begun_as)
 
 
 def keep_pictures(loader: Loader, recipe: Recipe, budget: Budget, device: torch.device) -> Budget:
