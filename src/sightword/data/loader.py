@@ -20,7 +20,7 @@ from sightword.data.tokenizer import Tokenizer
 from sightword.data.walk import Walk, walk
 from sightword.errors import ImageError
 
-_LOOKED_AT = 64  # pictures whose sizes stand for those of all
+_LOOKED_AT = 512  # pictures whose sizes stand for those of all
 _SMALLEST = 1024  # bytes; a source of so many small pictures is not even looked at
 
 

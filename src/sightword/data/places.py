@@ -6,7 +6,6 @@ the package that a kind of place needs beside it.
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import os
 import re
@@ -99,6 +98,8 @@ def expand_braces(name: str) -> Iterator[str]:
 def temporary_file() -> Generator[Path, None, None]:
     """An empty file in the folder for temporary ones ($TMPDIR), which is removed in the end. It is locked as long as
     its maker lives, so that others can tell what a process has left that was killed."""
+    import fcntl
+
     handle, name = tempfile.mkstemp(prefix=_COPY)
     try:
         with suppress(OSError):  # some network file systems know no locks
@@ -112,6 +113,8 @@ def temporary_file() -> Generator[Path, None, None]:
 def remove_dead_copies() -> None:
     """Remove the temporary files whose makers were killed: those of this user that nobody has locked, and nobody has
     written to for a minute. What cannot be told stays."""
+    import fcntl
+
     for path in Path(tempfile.gettempdir()).glob(f"{_COPY}*"):
         with suppress(OSError):
             status = path.lstat()

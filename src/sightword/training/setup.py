@@ -35,8 +35,8 @@ TEACHER = "teacher"  # the folder of its vectors in a run's own
 
 @dataclass
 class Setup:
-    """All that steps change is in `state()`. guide: the checkpoint of the teacher. begun_as: the weights of the start, on
-    the CPU, where the end is to be mixed with them."""
+    """All that steps change is in `state()`. guide: the checkpoint of the teacher. begun_as: the weights of the start,
+    on the CPU, where the end is to be mixed with them."""
 
     built: Built
     loader: Loader
