@@ -34,7 +34,7 @@ from sightword.training.shards import units
 from sightword.training.step import Stepper
 
 _ROWS = (2, 4)  # of the two measurements
-_TERMS = ("weights", "gradients", "optimizer", "average", "activations", "holes", "loss", "pictures")
+_TERMS = ("weights", "gradients", "optimizer", "average", "activations", "holes", "loss", "pictures", "kept")
 # Of the activations in pieces that the allocator keeps, what lies idle at the height of a later step: 0.6 to 0.9 with
 # glibc, for a ViT and a ResNet of 5 M parameters at batches of 32 to 400.
 _HOLES = 0.75
@@ -44,9 +44,9 @@ _SAMPLE = 1000  # texts whose longest stands for the longest of a batch
 @dataclass(frozen=True)
 class Budget:
     """In bytes, on one rank; where the ranks share the model, weights and gradients include what is gathered at once.
-    activations: of all that is differentiated at once, `rows` pictures and texts. holes:
-    freed memory that the allocator keeps. pictures: those read ahead (not on a GPU). there: what of all this is
-    allocated already. free: what else the device has; None where that is not known."""
+    activations: of all that is differentiated at once, `rows` pictures and texts. holes: freed memory that the
+    allocator keeps. pictures: those read ahead (not on a GPU). kept: decoded ones that stay in memory (not on a GPU).
+    there: what of all this is allocated already. free: what else the device has; None where that is not known."""
 
     weights: int
     gradients: int
@@ -59,6 +59,7 @@ class Budget:
     rows: int
     there: int
     free: int | None
+    kept: int = 0
 
     @property
     def total(self) -> int:
@@ -241,6 +242,13 @@ def _share_of_free(device: torch.device) -> int | None:
     if free is None or device.type == "cuda":
         return free
     return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # the ranks of a machine share its memory
+
+
+def spare_memory(budget: Budget, device: torch.device) -> int | None:
+    """Bytes of the machine's memory that the steps leave free. None where that is not known."""
+    if device.type == "cuda":
+        return _share_of_free(torch.device("cpu"))
+    return None if budget.free is None else max(0, budget.free + budget.there - budget.total)
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -46,7 +46,10 @@ class DataRecipe(Config):
     shards (WebDataset .tar, Parquet with bytes): a folder of them, a pattern, `{00000..00099}.tar`, a URL, or a list.
     validation: share of the pairs held out of training, on which the run is watched and its best snapshot chosen.
     tones: adds the emoji's skin-tone variants. templates, first_text: which text of a pair is shown, and in which
-    sentence."""
+    sentence. workers: threads that read ahead; with none, a batch is read between the steps. keep: decoded pictures
+    stay in memory where all of them take so many MiB at most, on each rank; 0 keeps none. lanes: as many as there are
+    ranks, or a multiple of it: each rank then fetches its own share of shards that are elsewhere, and not all of them
+    (part of the order of the samples; batch_size is a multiple of it)."""
 
     source: Literal["emoji", "pairs", "mixture"]
     path: str | tuple[str, ...] | None = None
@@ -56,6 +59,8 @@ class DataRecipe(Config):
     templates: Templates = ("{}",)
     first_text: Share = 1.0
     workers: Annotated[int, Field(ge=0)] = 2
+    keep: Annotated[int, Field(ge=0)] = 512
+    lanes: Positive = 1
 
     @model_validator(mode="after")
     def _path(self) -> DataRecipe:
@@ -228,6 +233,14 @@ class Recipe(Config):
         return {"pixels": {}, **values, "training": {**defaults, **training}}
 
     @model_validator(mode="after")
+    def _lanes_have_equal_rows(self) -> Recipe:
+        if self.training.batch_size % self.data.lanes:
+            raise ValueError(
+                f"`training.batch_size` = {self.training.batch_size} is no multiple of `data.lanes` = {self.data.lanes}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _held_out_pairs_are_watched(self) -> Recipe:
         for key, wanted in (("retention", self.retention is not None), ("training.wise", bool(self.training.wise))):
             if wanted and not self.data.validation:
@@ -294,6 +307,7 @@ MAY_CHANGE = frozenset(
         "title",
         "licence",
         "data.workers",
+        "data.keep",
         "evaluation.plain",
         "evaluation.ensemble",
         "training.every",

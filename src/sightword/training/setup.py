@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from sightword.data.pairs import Source
 from sightword.towers.dual import DualEncoder
 from sightword.towers.lora import merge_lora
 from sightword.training.allocator import give_memory_back
-from sightword.training.budget import Budget, probe_batch, saves_memory, step_budget
+from sightword.training.budget import Budget, probe_batch, saves_memory, spare_memory, step_budget
 from sightword.training.build import Built, build
 from sightword.training.data import training_texts
 from sightword.training.fit import fit_projection
@@ -36,8 +36,8 @@ TEACHER = "teacher"  # the folder of its vectors in a run's own
 
 @dataclass
 class Setup:
-    """All that steps change is in `state()`. texts: every sentence that a sample may show. guide: the checkpoint of the
-    teacher. begun_as: the weights of the start, on the CPU, where the end is to be mixed with them."""
+    """All that steps change is in `state()`. guide: the checkpoint of the teacher. begun_as: the weights of the start,
+    on the CPU, where the end is to be mixed with them."""
 
     built: Built
     loader: Loader
@@ -47,7 +47,6 @@ class Setup:
     device: torch.device
     budget: Budget
     recipe: Recipe
-    texts: Sequence[str]
     guide: Start | None
     begun_as: Mapping[str, Tensor]
 
@@ -59,8 +58,10 @@ class Setup:
             cache = Path(asked.cache) if asked.cache else out / TEACHER
             dim = self.built.contract.architecture.embed_dim
             source = self.loader.source
+            data = self.recipe.data
+            texts = training_texts(source, data.templates, data.first_text < 1, most=None)
             self.stepper.teacher = make_teacher(
-                asked, self.guide, source, self.texts, cache, dim, str(self.device), self.stepper.world.group
+                asked, self.guide, source, texts, cache, dim, str(self.device), self.stepper.world.group
             )
 
     @property
@@ -145,6 +146,7 @@ def set_up(
         templates=recipe.data.templates,
         first=recipe.data.first_text,
         workers=recipe.data.workers,
+        lanes=recipe.data.lanes,
         rank=world.rank,
         ranks=world.size,
     )
@@ -152,14 +154,25 @@ def set_up(
         stepper.encoders.kept.learn(texts, built.tokenizer, device)
     if training.bank:
         stepper.hold_against(sorted({pair.name for pair in pairs}), built.tokenizer)
+    probe = probe_batch(built.contract.image, built.tokenizer, texts, device)
+    budget = step_budget(stepper, probe, training, loader.ahead if loader.workers else 0)
+    budget.check(training, world.size)
+    budget = keep_pictures(loader, recipe, budget, device)
     if weights is None and isinstance(recipe.model.image, PretrainedImage) and recipe.model.image.fit:
         # One look at every picture as it is, without augmentation.
         still = replace(loader, augment=Augment(), templates=("{}",), first=1.0, rank=0, ranks=1)
         fit_projection(model, still, recipe.model.image.fit, device, stepper.encoders.encode_text)
-    probe = probe_batch(built.contract.image, built.tokenizer, texts, device)
-    budget = step_budget(stepper, probe, training, loader.ahead if loader.workers else 0)
-    budget.check(training, world.size)
     stepper.begin()
     average = Average(model, training.ema) if training.ema else None
     views = Views(built.contract.architecture.image, training)
-    return Setup(built, loader, views, stepper, average, device, budget, recipe, texts, guide, begun_as)
+    return Setup(built, loader, views, stepper, average, device, budget, recipe, guide, begun_as)
+
+
+def keep_pictures(loader: Loader, recipe: Recipe, budget: Budget, device: torch.device) -> Budget:
+    """The budget with the decoded pictures that the loader keeps from now on, as far as that pays and there is room."""
+    if recipe.training.steps * recipe.training.batch_size <= len(loader.source):
+        return budget  # hardly a picture is seen twice
+    spare = spare_memory(budget, device)
+    most = recipe.data.keep << 20
+    kept = loader.keep_pictures(most if spare is None else min(most, spare // 2))
+    return budget if device.type == "cuda" else replace(budget, kept=kept)
