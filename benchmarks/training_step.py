@@ -31,7 +31,6 @@ from sightword.checkpoints.families import load_folder
 from sightword.data.images import ImageSpec
 from sightword.data.pairs import Batch, Tokens
 from sightword.training.compiling import compile_towers
-from sightword.training.optimizer import make_optimizer
 from sightword.training.recipe import read_recipe
 from sightword.training.step import Stepper
 from sightword.training.views import Views
@@ -71,12 +70,13 @@ def ours(work: Path, precision: str, compiled: Batch | None = None) -> Callable[
         f"compile={str(bool(compiled)).lower()}",
     ]
     recipe = read_recipe(Path(__file__).parent.parent / "recipes/scratch.toml", [f"training.{key}" for key in training])
-    stepper = Stepper(model.train(), contract, make_optimizer(model, recipe), recipe, torch.device("cpu"))
+    stepper = Stepper(model.train(), contract, recipe, torch.device("cpu"))
     if compiled:
         begun = time.perf_counter()
         views = Views(contract.architecture.image, recipe.training)
         compile_towers(stepper, compiled, views, recipe.training.batch_size)
         print(f"compiled in {time.perf_counter() - begun:.0f} s")
+    stepper.begin()
 
     def step(batch: Batch) -> float:
         loss = stepper.gradients(batch, RATE)["loss"]

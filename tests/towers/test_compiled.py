@@ -61,7 +61,7 @@ def learn(tower: Tower, kind: str, recomputed: bool = False) -> None:
                 gradients(tower, kind, rows, length, padded)
 
 
-@pytest.mark.parametrize("kind", ["vit", "resnet", "backbone", "text", "bert", "vit lora", "text again"])
+@pytest.mark.parametrize("kind", ["vit lora", "resnet", "backbone", "text again"])
 def test_every_size_runs_through_what_was_compiled(kind: str):
     kind, *more = kind.split()
     written, tower = make(kind).train(), make(kind).train()

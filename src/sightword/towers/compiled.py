@@ -20,7 +20,7 @@ from torch import nn
 
 from sightword.errors import RequestError, SightwordError
 from sightword.towers.backbone import ImageBackbone
-from sightword.towers.recompute import blocks_of
+from sightword.towers.recompute import blocks
 from sightword.towers.resnet import ResNet
 from sightword.towers.tower import Tower
 
@@ -37,7 +37,7 @@ class Compiled:
         self.pieces: list[_Piece] = []
         for tower in towers:
             whole = isinstance(tower, ResNet | ImageBackbone) and not recomputed
-            self.pieces += [_Piece(module) for module in ([tower] if whole else blocks_of(tower))]
+            self.pieces += [_Piece(module) for module in ([tower] if whole else blocks(tower))]
 
     @contextmanager
     def learn(self, asked: str) -> Generator[None, None, None]:

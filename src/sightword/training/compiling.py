@@ -33,7 +33,7 @@ def compile_towers(stepper: Stepper, probe: Batch, views: Views, batch_size: int
             terms = encoders(batch)
             vectors = [tensor for tensor in (terms.image, terms.text) if tensor.requires_grad]
             torch.autograd.backward(vectors, [torch.ones_like(tensor) for tensor in vectors])
-    stepper.optimizer.zero_grad(set_to_none=True)
+    encoders.zero_grad(set_to_none=True)
     with torch.no_grad():
         for name, buffer in encoders.named_buffers():
             buffer.copy_(buffers[name])
