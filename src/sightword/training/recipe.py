@@ -108,7 +108,9 @@ class TrainingRecipe(Config):
     """steps: optimizer steps. batch_size: pairs a step, of all ranks together. micro_batch: the most pairs that a rank
     differentiates at once: a larger share goes through the towers twice, in pieces of this size at most, with the
     gradients of the whole batch and the memory of a piece; 0 for no limit. checkpoint_blocks: keep only the input of
-    each block, and compute the rest again for the gradients: less memory, about a third more time. parallel: how
+    each block, and compute the rest again for the gradients: less memory, about a third more time. compile: the
+    towers go through torch's compiler before the first step, which can take minutes; meant for GPUs (docs/lab-notes.md
+    has what it brought on a CPU). parallel: how
     several ranks hold the model: `ddp` whole on each; with `fsdp` each holds some rows of all weights, gradients and
     the optimizer's state, and a block is gathered when it is computed: memory for communication (FSDP2). The same
     steps, up to the order of sums; on one rank there is nothing to share, and both are the same. warmup: of the
@@ -145,6 +147,7 @@ class TrainingRecipe(Config):
     batch_size: Positive
     micro_batch: Annotated[int, Field(ge=0)] = 0
     checkpoint_blocks: bool = False
+    compile: bool = False
     parallel: Literal["ddp", "fsdp"] = "ddp"
     lr: Annotated[float, Field(gt=0)]
     warmup: Annotated[int, Field(ge=0)] = 0
@@ -323,5 +326,7 @@ MAY_CHANGE = frozenset(
         "training.micro_batch",
         "training.checkpoint_blocks",
         "training.parallel",
+        # The same up to rounding; a run must be able to go on where nothing can be compiled.
+        "training.compile",
     }
 )

@@ -18,6 +18,7 @@ from sightword.towers.lora import merge_lora
 from sightword.training.allocator import give_memory_back
 from sightword.training.budget import Budget, probe_batch, saves_memory, spare_memory, step_budget
 from sightword.training.build import Built, build
+from sightword.training.compiling import compile_towers
 from sightword.training.data import training_texts
 from sightword.training.fit import fit_projection
 from sightword.training.model_recipe import PretrainedImage
@@ -131,9 +132,8 @@ def set_up(
         begun_as = {name: weight.clone() for name, weight in merge_lora(built.model, built.model.state_dict()).items()}
     model = built.model.to(device)
     stepper = Stepper(model, built.contract, recipe, device, world)
-    if built.contract.architecture.image.kind != "vit" and not stepper.sharded:
-        # Convolutions are faster so; FSDP takes no weights that are laid out otherwise than usual.
-        model.image.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if not stepper.sharded:
+        model.lay_out()  # FSDP takes no weights that are laid out otherwise than usual
     if weights is not None:
         model.load_state_dict({name: whole(saved) for name, saved in weights.items()})
     loader = Loader(
@@ -162,9 +162,10 @@ def set_up(
         # One look at every picture as it is, without augmentation.
         still = replace(loader, augment=Augment(), templates=("{}",), first=1.0, rank=0, ranks=1)
         fit_projection(model, still, recipe.model.image.fit, device, stepper.encoders.encode_text)
+    views = Views(built.contract.architecture.image, training)
+    compile_towers(stepper, probe, views, training.batch_size)
     stepper.begin()
     average = Average(model, training.ema) if training.ema else None
-    views = Views(built.contract.architecture.image, training)
     return Setup(built, loader, views, stepper, average, device, budget, recipe, guide, begun_as)
 
 

@@ -12,6 +12,7 @@ from sightword.data.pairs import Batch
 from sightword.data.tokenizer import Tokenizer
 from sightword.errors import RequestError
 from sightword.objectives import InfoNCE, Sigmoid
+from sightword.towers.compiled import Compiled
 from sightword.towers.dual import DualEncoder
 from sightword.towers.recompute import recompute_blocks
 from sightword.training.bank import Bank
@@ -50,10 +51,17 @@ class Stepper:
         self.pieces = pieces(training, world)
         if self.pieces > 1 or world.size > 1:
             refuse_batch_statistics(model, "training.micro_batch" if self.pieces > 1 else "several ranks")
+        self.encoders = Encoders(model, contract.image, self.half)
+        self.compiled: Compiled | None = None
+        if training.compile and self.sharded:
+            raise RequestError("training.compile and training.parallel = 'fsdp' do not go together: leave one out")
+        if training.compile:
+            # A text tower whose features are kept computes each of them once.
+            towers = (model.image, model.text) if self.encoders.kept is None else (model.image,)
+            self.compiled = Compiled(*towers, recomputed=training.checkpoint_blocks)
         if training.checkpoint_blocks:
             recompute_blocks(model.image)
             recompute_blocks(model.text)
-        self.encoders = Encoders(model, contract.image, self.half)
 
     def begin(self) -> None:
         """Share the model among the ranks, and make the optimizer of what each of them holds: before the first step,
