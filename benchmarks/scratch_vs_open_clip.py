@@ -38,7 +38,7 @@ from sightword.evaluation.emoji import evaluate_emoji
 from sightword.evaluation.experiment import run_training
 from sightword.training.build import Built, build
 from sightword.training.data import TrainingData, read_data
-from sightword.training.optimizer import Average, learning_rate, make_optimizer, set_learning_rate
+from sightword.training.optimizer import Average, learning_rate, set_learning_rate
 from sightword.training.recipe import Recipe, read_recipe
 from sightword.training.step import Stepper
 
@@ -131,7 +131,8 @@ def loader_of(recipe: Recipe, data: TrainingData, built: Built) -> Loader:
 
 def our_side(recipe: Recipe, built: Built) -> Side:
     built.model.image.to(memory_format=torch.channels_last)
-    stepper = Stepper(built.model, built.contract, make_optimizer(built.model, recipe), recipe, torch.device("cpu"))
+    stepper = Stepper(built.model, built.contract, recipe, torch.device("cpu"))
+    stepper.begin()
     average = Average(built.model, recipe.training.ema)
 
     def step(batch: Batch, rate: float) -> None:

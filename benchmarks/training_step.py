@@ -1,13 +1,14 @@
 """A training step of ViT-B/32 against open_clip 3.3.0: same weights, pictures, captions, AdamW and learning rate.
 
     make peers
-    .venv/bin/python benchmarks/training_step.py [--precision bf16] [--batch 32] [--steps 20] [--json FILE]
+    .venv/bin/python benchmarks/training_step.py [--precision bf16] [--batch 32] [--steps 20] [--compile] [--json FILE]
 
 Captions of 8 to 20 tokens, start and end included. open_clip's step is the one of its trainer: its model and ClipLoss,
 texts padded to 77 as its tokenizer does, torch's AdamW with decay on matrices, and autocast to bfloat16 where `bf16` is
 asked for (its amp_bf16). Ours is `Stepper`, what `sightword train` runs. The two take turns step by step, the first
 step of each is not timed, and the losses of all steps are compared. Nothing is read from disk: pictures are in memory,
-ours as bytes and theirs normalised.
+ours as bytes and theirs normalised. --compile: ours takes a turn more, with `training.compile`; what it learns before
+the first step is timed by itself.
 """
 
 from __future__ import annotations
@@ -20,20 +21,19 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from folders import make_b32
 from peers import import_open_clip
-from torch import Tensor
 
 from sightword.checkpoints.families import load_folder
 from sightword.data.images import ImageSpec
 from sightword.data.pairs import Batch, Tokens
-from sightword.training.optimizer import make_optimizer
+from sightword.training.compiling import compile_towers
 from sightword.training.recipe import read_recipe
 from sightword.training.step import Stepper
+from sightword.training.views import Views
 
 RATE, CONTEXT, VOCABULARY = 1e-4, 77, 49_408
 
@@ -55,20 +55,28 @@ def make_batches(count: int, size: int) -> list[Batch]:
     return batches
 
 
-def ours(work: Path, precision: str) -> Callable[[Batch], float]:
+def ours(work: Path, precision: str, compiled: Batch | None = None) -> Callable[[Batch], float]:
+    """compiled: a batch such as the steps will bring, to be compiled for."""
     model, contract, _ = load_folder(work / "open_clip")
     training = [
-        "batch_size=1",
+        f"batch_size={len(compiled) if compiled else 1}",
         "optimizer=adamw",
         "decay=0.2",
         "betas=[0.9, 0.98]",
         "eps=1e-6",
         "clip=0",
         "scale_lr=1.0",
+        f"precision={precision}",
+        f"compile={str(bool(compiled)).lower()}",
     ]
-    training += [f"precision={precision}"]
     recipe = read_recipe(Path(__file__).parent.parent / "recipes/scratch.toml", [f"training.{key}" for key in training])
-    stepper = Stepper(model.train(), contract, make_optimizer(model, recipe), recipe, torch.device("cpu"))
+    stepper = Stepper(model.train(), contract, recipe, torch.device("cpu"))
+    if compiled:
+        begun = time.perf_counter()
+        views = Views(contract.architecture.image, recipe.training)
+        compile_towers(stepper, compiled, views, recipe.training.batch_size)
+        print(f"compiled in {time.perf_counter() - begun:.0f} s")
+    stepper.begin()
 
     def step(batch: Batch) -> float:
         loss = stepper.gradients(batch, RATE)["loss"]
@@ -78,41 +86,39 @@ def ours(work: Path, precision: str) -> Callable[[Batch], float]:
     return step
 
 
-def theirs(work: Path, precision: str, spec: ImageSpec) -> Callable[[Batch], float]:
-    clip = import_open_clip()
-    model = clip.create_model(f"local-dir:{work / 'open_clip'}").train()
-    loss_of = clip.ClipLoss()
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": 0.2},
-        ],
-        lr=RATE,
-        betas=(0.9, 0.98),
-        eps=1e-6,
-    )
-    normalised: dict[tuple[str, ...], tuple[Tensor, Tensor]] = {}
+class Theirs:
+    """A step of open_clip's trainer. `prepare` is given each batch before its step is timed."""
 
-    def step(batch: Batch) -> float:
-        images, texts = normalised[batch.keys]
-        optimizer.zero_grad()
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
-            image, text, scale = model(images, texts)
-            loss = loss_of(image, text, scale)
+    def __init__(self, work: Path, precision: str, spec: ImageSpec) -> None:
+        clip = import_open_clip()
+        self.model = clip.create_model(f"local-dir:{work / 'open_clip'}").train()
+        self.loss_of = clip.ClipLoss()
+        self.precision, self.spec = precision, spec
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+                {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": 0.2},
+            ],
+            lr=RATE,
+            betas=(0.9, 0.98),
+            eps=1e-6,
+        )
+
+    def prepare(self, batch: Batch) -> None:
+        self.images = self.spec.normalise(batch.images)
+        self.texts = F.pad(batch.tokens.ids, (0, CONTEXT - batch.tokens.ids.shape[1]))
+
+    def __call__(self, batch: Batch) -> float:
+        self.optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            image, text, scale = self.model(self.images, self.texts)
+            loss = self.loss_of(image, text, scale)
         loss.backward()
-        optimizer.step()
+        self.optimizer.step()
         with torch.no_grad():
-            model.logit_scale.clamp_(0, math.log(100))
+            self.model.logit_scale.clamp_(0, math.log(100))
         return float(loss)
-
-    def prepared(batch: Batch) -> float:
-        padded = F.pad(batch.tokens.ids, (0, CONTEXT - batch.tokens.ids.shape[1]))
-        normalised[batch.keys] = spec.normalise(batch.images), padded
-        return 0.0
-
-    step.prepare = prepared  # type: ignore[attr-defined]
-    return step
 
 
 def main() -> None:
@@ -120,32 +126,36 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "sightword-training-step")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     make_b32(given.work)
     _, contract, _ = load_folder(given.work / "open_clip")
-    sides: dict[str, Any] = {
-        "sightword": ours(given.work, given.precision),
-        "open_clip": theirs(given.work, given.precision, contract.image),
-    }
+    peer = Theirs(given.work, given.precision, contract.image)
+    sides: dict[str, Callable[[Batch], float]] = {"sightword": ours(given.work, given.precision), "open_clip": peer}
+    batches = make_batches(given.steps, given.batch)
+    if given.compile:
+        sides["sightword, compiled"] = ours(given.work, given.precision, batches[0])
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     losses: dict[str, list[float]] = {side: [] for side in sides}
-    for batch in make_batches(given.steps, given.batch):
-        sides["open_clip"].prepare(batch)
+    for batch in batches:
+        peer.prepare(batch)
         for side, step in sides.items():
             begun = time.perf_counter()
             losses[side].append(step(batch))
             seconds[side].append(time.perf_counter() - begun)
         line = (f"{side} {losses[side][-1]:.6f} in {seconds[side][-1]:.2f} s" for side in sides)
         print(f"{len(losses['sightword']):3}", *line, flush=True)
-    pairs = zip(seconds["sightword"][1:], seconds["open_clip"][1:], strict=True)
-    ratios = sorted(their_seconds / our_seconds for our_seconds, their_seconds in pairs)
-    apart = max(abs(one - other) for one, other in zip(losses["sightword"], losses["open_clip"], strict=True))
     for side in sides:
         print(f"{side}: {given.batch / statistics.median(seconds[side][1:]):.2f} images/s")
-    times = f"{statistics.median(ratios):.2f} times ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-    print(f"{given.precision}: {times}; losses apart by {apart:.1e}")
+    ratios: dict[str, list[float]] = {}
+    for side in sides.keys() - {"open_clip"}:
+        pairs = zip(seconds[side][1:], seconds["open_clip"][1:], strict=True)
+        ratios[side] = sorted(their_seconds / our_seconds for our_seconds, their_seconds in pairs)
+        apart = max(abs(one - other) for one, other in zip(losses[side], losses["open_clip"], strict=True))
+        times = f"{statistics.median(ratios[side]):.2f} times ({ratios[side][0]:.2f} to {ratios[side][-1]:.2f})"
+        print(f"{side}, {given.precision}: {times}; losses apart by {apart:.1e}")
     if given.json:
         result = {"seconds": seconds, "losses": losses, "ratios": ratios}
         given.json.write_text(json.dumps(result) + "\n", encoding="utf-8")

@@ -48,8 +48,9 @@ def whole_folder(path: Path) -> Generator[Path, None, None]:
     make_folder(path.parent)
     if path.exists() and not path.is_dir():
         raise SightwordError(f"{path}: is a file, and a folder is to be written there; nothing was changed")
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary: Path | None = None
     try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         yield temporary
         temporary.chmod(0o755)
         for inside in (*temporary.rglob("*"), temporary):
@@ -67,7 +68,8 @@ def whole_folder(path: Path) -> Generator[Path, None, None]:
     except OSError as failure:
         raise _not_written(path, failure) from None
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

@@ -53,17 +53,18 @@ def load(
     precision: Precision = "fp32",
     revision: str | None = None,
     decode: Decode = "fast",
+    compile: bool = False,
 ) -> Model:
     """Load a checkpoint of any known family: Sightword's own, open_clip's, transformers' CLIPModel and SiglipModel, an
     archive of OpenAI's.
 
     name: a folder, an archive (`ViT-B-32.pt`, its vocabulary beside it), or a repository of the Hub (`org/name`,
     `org/name@revision`), of which the files that are needed are downloaded once. A `Path` is never a repository.
-    revision: a branch, a tag or a commit of the repository. device, precision, decode: as in `Embedder`.
-    Raises CheckpointError where it cannot be used as it is.
+    revision: a branch, a tag or a commit of the repository. device, precision, decode, compile: as in
+    `Embedder`. Raises CheckpointError where it cannot be used as it is.
     """
     model, contract, tokenizer = load_folder(*locate(name, revision))
-    return Model(model, contract, tokenizer, device=device, precision=precision, decode=decode)
+    return Model(model, contract, tokenizer, device=device, precision=precision, decode=decode, compile=compile)
 
 
 def evaluate_models(

@@ -17,7 +17,7 @@ from PIL import Image
 from sightword.data.augment import Augment
 from sightword.data.images import ImageSpec
 from sightword.data.loader import Loader
-from sightword.data.pairs import Batch, Pair, PairList, fraction_of, hold_out, label_id
+from sightword.data.pairs import Batch, Pair, PairList, fraction_of, label_id, split
 from sightword.data.tokenizer import Tokenizer
 
 AUGMENT = Augment(
@@ -193,13 +193,19 @@ def test_every_kind_of_image_can_be_a_pair(loader: Loader, picture: Any, image_f
     assert torch.equal(images["3"], images["4"])
 
 
-def test_hold_out_is_decided_by_each_key_alone() -> None:
-    pairs = [Pair("x.png", ("x",), f"{number}.png") for number in range(2000)]
-    rest, held = hold_out(pairs, 0.2)
-    assert len(rest) + len(held) == 2000
+def test_holding_out_is_decided_by_each_key_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sightword.data.pairs._AT_ONCE", 300)
+    pairs = [Pair("x.png", ("x",), f"\u00e9 {number}.png") for number in range(2000)]
+    rest, held = split(PairList(pairs), 0.2)
+    assert [*held] == [pair for pair in pairs if fraction_of(pair.key) < 0.2]
+    assert [*rest] == [pair for pair in pairs if fraction_of(pair.key) >= 0.2]
+    assert [*rest.keys()] == [pair.key for pair in rest]
     assert abs(len(held) - 400) < 90  # five standard deviations
-    alone = [pair for pair in pairs if hold_out([pair], 0.2)[1]]
-    assert alone == held
-    assert hold_out(pairs, 0.0)[1] == []
-    assert {pair.key for pair in held} <= {pair.key for pair in hold_out(pairs, 0.3)[1]}
-    assert all(0 <= fraction_of(pair.key) < 1 for pair in pairs)
+    assert [pair for pair in pairs if len(split(PairList([pair]), 0.2)[1])] == [*held]
+    assert len(split(PairList(pairs), 0.0)[1]) == 0
+    assert {*held.keys()} <= {*split(PairList(pairs), 0.3)[1].keys()}
+    # Fractions are those of whole numbers of 64 bits, also at the ends of what a float holds of them.
+    for pair in pairs[:50]:
+        edge = fraction_of(pair.key)
+        assert len(split(PairList([pair]), edge)[1]) == 0
+        assert len(split(PairList([pair]), float(np.nextafter(edge, 1)))[1]) == 1

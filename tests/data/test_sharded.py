@@ -2,66 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import io
-import json
-import os
 import shutil
 import tarfile
-import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from sightword.data.augment import Augment
-from sightword.data.images import ImageSpec, open_image
-from sightword.data.index import SUFFIX
-from sightword.data.loader import Loader
-from sightword.data.pairs import Source, split
+from sightword.data.images import open_image
+from sightword.data.pairs import split
 from sightword.data.places import expand_braces
-from sightword.data.sharded import ShardedPairs, open_shards
+from sightword.data.sharded import open_shards
 from sightword.data.sources import open_pairs
 from sightword.data.tokenizer import Tokenizer
 from sightword.errors import ImageError, RequestError
+from tests.data.shard_files import as_dict, epoch_of, loader_of, make_shards, members, opened_afresh, read, reasons
 from tests.data.test_listing import png, write_shard, write_table
-
-
-def members(numbers: range) -> dict[str, bytes]:
-    """As img2dataset writes them."""
-    found: dict[str, bytes] = {}
-    for number in numbers:
-        found[f"{number:05}.jpg"] = png(number)
-        found[f"{number:05}.json"] = json.dumps({"caption": "not this one", "key": f"{number:05}"}).encode()
-        found[f"{number:05}.txt"] = f"caption {number}".encode()
-    return found
-
-
-def make_shards(folder: Path, count: int = 3, each: int = 5) -> Path:
-    folder.mkdir(exist_ok=True)
-    for shard in range(count):
-        write_shard(folder / f"{shard:05}.tar", members(range(shard * each, (shard + 1) * each)))
-    return folder
-
-
-def as_dict(source: Source) -> dict[str, str]:
-    return {pair.key: pair.texts[0] for pair in source}
-
-
-def reasons(source: Source) -> dict[str, str]:
-    return {skip.key: skip.reason for skip in source.skipped}
-
-
-def read(source: Source, index: int) -> bytes:
-    image: Any = source[index].image
-    return image.read()
-
-
-# --- what is in them ------------------------------------------------------------------------------------------------
 
 
 def test_a_folder_of_shards_as_img2dataset_leaves_it(tmp_path: Path) -> None:
@@ -174,9 +132,6 @@ def test_labels_that_are_numbers_need_names(tmp_path: Path) -> None:
     assert [pair.label for pair in open_shards([str(tmp_path)])] == [""]
 
 
-# --- what is broken -------------------------------------------------------------------------------------------------
-
-
 def test_of_a_shard_that_is_cut_short_all_whole_pairs_remain(tmp_path: Path) -> None:
     make_shards(tmp_path, count=1, each=20)
     whole = (tmp_path / "00000.tar").read_bytes()
@@ -220,195 +175,7 @@ def test_a_shard_that_changes_during_a_run_is_named(tmp_path: Path) -> None:
         open_image(source[0].image)
     (tmp_path / "00000.tar").unlink()
     with pytest.raises(ImageError, match="could not be read"):
-        open_image(open_shards_gone(source)[0].image)
-
-
-def open_shards_gone(source: Source) -> Source:
-    """The same source as another process would hold it, with no file open and nothing tried before."""
-    assert isinstance(source, ShardedPairs)
-    return ShardedPairs(list(zip(source.places, source.indexes, strict=True)))
-
-
-# --- the index ------------------------------------------------------------------------------------------------------
-
-
-def test_an_index_is_built_once_and_again_when_the_shard_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_shards(tmp_path, count=1)
-    first = open_shards([str(tmp_path)])
-    index = tmp_path / f"00000.tar{SUFFIX}"
-    written = index.stat().st_mtime_ns
-    again = open_shards([str(tmp_path)])
-    assert index.stat().st_mtime_ns == written
-    assert as_dict(again) == as_dict(first)
-    assert again.fingerprint == first.fingerprint
-    for damage in (b"", index.read_bytes()[:200], b"nonsense" * 50):
-        index.unlink()  # the old one is mapped
-        index.write_bytes(damage)
-        assert as_dict(open_shards([str(tmp_path)])) == as_dict(first)
-    write_shard(tmp_path / "00000.tar", members(range(30, 33)))
-    changed = open_shards([str(tmp_path)])
-    assert [pair.texts[0] for pair in changed] == ["caption 30", "caption 31", "caption 32"]
-    assert read(changed, 2) == png(32)
-    assert changed.fingerprint != first.fingerprint
-    assert {path.name for path in tmp_path.iterdir()} == {"00000.tar", index.name}  # nothing half-written
-
-
-def test_where_nothing_may_be_written_the_index_is_kept_in_the_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from sightword.data import index
-
-    make_shards(tmp_path / "shards", count=1)
-    monkeypatch.setenv("SIGHTWORD_CACHE", str(tmp_path / "cache"))
-    homes = index._homes
-    # A folder in whose place is a file stands for one that may not be written: tests may run as root.
-    (tmp_path / "file").write_bytes(b"")
-    monkeypatch.setattr(index, "_homes", lambda place: [tmp_path / "file" / "x", [*homes(place)][1]])
-    assert len(open_shards([str(tmp_path / "shards")])) == 5
-    assert len([*(tmp_path / "cache" / "indexes").iterdir()]) == 1
-    monkeypatch.setattr(index, "build_index", None)  # so that it cannot be built again
-    assert len(open_shards([str(tmp_path / "shards")])) == 5
-
-
-# --- tables ---------------------------------------------------------------------------------------------------------
-
-
-def test_tables_with_bytes(tmp_path: Path) -> None:
-    for number in range(2):
-        rows = [png(number * 10 + n) for n in range(10)]
-        images = [{"bytes": data, "path": None} for data in rows]
-        images[4] = {"bytes": None, "path": None}
-        texts = [f"caption {number * 10 + n}" for n in range(10)]
-        texts[6] = ""
-        write_table(tmp_path / f"{number}.parquet", {"image": images, "text": texts}, rows=3)
-    source = open_pairs(str(tmp_path))
-    assert len(source) == 18
-    assert reasons(source) == {f"{number}.parquet/6": "its text is empty" for number in range(2)}
-    assert source.blocks is not None
-    assert source.blocks.tolist() == [9, 9]
-    for place in (0, 3, 5, 17):
-        assert read(source, place) == png(int(source[place].texts[0].split()[1]))
-    with pytest.raises(ImageError, match=r"0\.parquet/4: its row holds no image"):
-        read(source, 4)
-
-
-def test_a_table_of_labels(tmp_path: Path) -> None:
-    write_table(tmp_path / "t.parquet", {"image": [png(0), png(1)], "label": [1, 0], "key": ["a", "b"]})
-    source = open_pairs(str(tmp_path / "t.parquet"), ["dog", "cat"])
-    assert [(pair.key, pair.texts, pair.label) for pair in source] == [
-        ("t.parquet/a", ("cat",), "cat"),
-        ("t.parquet/b", ("dog",), "dog"),
-    ]
-
-
-def test_a_table_without_texts_is_refused(tmp_path: Path) -> None:
-    write_table(tmp_path / "t.parquet", {"image": [png(0)]})
-    with pytest.raises(RequestError, match="has no column of texts"):
-        open_pairs(str(tmp_path / "t.parquet"))
-
-
-# --- elsewhere ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
-    """A web server of tmp_path/web on loopback, and the paths that it was asked for."""
-    asked: list[str] = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            super().do_GET()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    (tmp_path / "web").mkdir()
-    handler = functools.partial(Handler, directory=str(tmp_path / "web"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving:
-        thread = threading.Thread(target=serving.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{serving.server_port}", asked
-        serving.shutdown()
-        thread.join()
-
-
-def loader_of(source: Source, tokenizer: Tokenizer, **options: Any) -> Loader:
-    return Loader(source, tokenizer, ImageSpec(size=8), Augment(), batch_size=5, seed=3, **options)
-
-
-def epoch_of(loader: Loader, count: int) -> list[str]:
-    batches = loader.batches()
-    keys = [key for batch in islice(batches, count) for key in batch.keys]
-    batches.close()
-    return keys
-
-
-def test_shards_over_http_are_fetched_once_an_epoch(
-    tmp_path: Path,
-    server: tuple[str, list[str]],
-    tokenizer: Tokenizer,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    pytest.importorskip("aiohttp")
-    monkeypatch.setenv("SIGHTWORD_CACHE", str(tmp_path / "cache"))
-    make_shards(tmp_path / "web", count=6)
-    url, asked = server
-    source = open_pairs(f"{url}/{{00000..00006}}.tar")
-    assert len(source) == 30
-    assert reasons(source) == {f"{url}/00006.tar": "no such shard"}
-    asked.clear()
-    source = open_pairs(f"{url}/{{00000..00005}}.tar")  # the indexes are in the cache
-    assert not any(path.endswith(".tar") for path in asked)
-    keys = epoch_of(loader_of(source, tokenizer), 6)
-    assert sorted(keys) == [pair.key for pair in source]
-    assert sorted(path for path in asked if path.endswith(".tar")) == [f"/{shard:05}.tar" for shard in range(6)]
-    assert [name for name in os.listdir(tmp_path) if name.startswith("sightword-")] == []
-
-
-def test_memory_and_here_give_the_same_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import fsspec
-
-    memory = fsspec.filesystem("memory")
-    memory.store.clear()
-    here = open_pairs(str(make_shards(tmp_path / "a", count=3)))
-    write_table(tmp_path / "a" / "t.parquet", {"image": [png(90), png(91)], "text": ["90", "91"]})
-    memory.put(f"{tmp_path}/a/*.tar", "/data/")
-    memory.put(str(tmp_path / "a" / "t.parquet"), "/data/")
-    there = open_pairs("memory://data")
-    assert [pair.key for pair in there] == [*(pair.key for pair in here), "t.parquet/0", "t.parquet/1"]
-    assert [read(there, n) for n in range(15)] == [read(here, n) for n in range(15)]
-    assert [read(there, 15), read(there, 16)] == [png(90), png(91)]
-    assert there.blocks is not None
-    assert there.blocks.tolist() == [5, 5, 5, 2]
-    memory.rm("/data/00001.tar")
-    gone = open_shards_gone(there)
-    with pytest.raises(ImageError, match=r"00001\.tar/00005: .*no such file"):
-        read(gone, 5)
-    assert read(gone, 4) == png(4)
-
-
-def test_an_index_that_was_copied_along_spares_the_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import fsspec
-
-    from sightword.data import index
-
-    memory = fsspec.filesystem("memory")
-    memory.store.clear()
-    open_pairs(str(make_shards(tmp_path / "a", count=1)))
-    memory.put(f"{tmp_path}/a/*", "/along/")
-    monkeypatch.setattr(index, "build_index", None)
-    assert len(open_pairs("memory://along/00000.tar")) == 5
-
-
-def test_an_unknown_kind_of_place(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="nowhere"):
-        open_pairs("nowhere://bucket/a.tar")
-
-
-# --- in a training --------------------------------------------------------------------------------------------------
+        open_image(opened_afresh(source)[0].image)
 
 
 def test_damage_costs_what_is_damaged_and_nothing_else(tmp_path: Path, tokenizer: Tokenizer) -> None:

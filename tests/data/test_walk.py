@@ -37,9 +37,11 @@ class Blocks(PairList):
 
     blocks: np.ndarray = field(default_factory=lambda: np.array([], np.int64))  # type: ignore[assignment]
     expected: list[list[int]] = field(default_factory=list)
+    held: list[int] = field(default_factory=list)
 
-    def expect(self, blocks: Sequence[int]) -> None:
+    def expect(self, blocks: Sequence[int], held: int) -> None:
         self.expected.append([*blocks])
+        self.held.append(held)
 
 
 @settings(max_examples=60, deadline=None)
@@ -53,7 +55,7 @@ def test_windows_are_a_permutation_in_which_each_block_is_open_once(
     sizes: list[int], seed: int, epoch: int, window: int
 ) -> None:
     blocks = np.array(sizes)
-    found, opened = windows(blocks, seed, epoch, window=window)
+    [(found, opened)] = windows(blocks, seed, epoch, window=window)
     assert sorted(found.tolist()) == list(range(sum(sizes)))
     assert sorted(block for _, inside in opened for block in inside) == list(range(len(sizes)))
     owner = np.repeat(np.arange(len(sizes)), sizes)
@@ -64,28 +66,29 @@ def test_windows_are_a_permutation_in_which_each_block_is_open_once(
         assert len(inside) >= 2
         assert blocks[inside].sum() >= window
         assert len(inside) == 2 or blocks[inside[:-1]].sum() < window  # no larger than it need be
-    again, _ = windows(blocks, seed, epoch, window=window)
+    [(again, _)] = windows(blocks, seed, epoch, window=window)
     assert np.array_equal(found, again)
 
 
 def test_a_window_mixes_its_blocks_and_epochs_differ() -> None:
     blocks = np.full(8, 100)
-    first, opened = windows(blocks, 0, 0, window=400)
+    [(first, opened)] = windows(blocks, 0, 0, window=400)
     assert [at for at, _ in opened] == [0, 400]
     assert {*(first[:50] // 100).tolist()} == {*opened[0][1]}
-    assert not np.array_equal(first, windows(blocks, 0, 1, window=400)[0])
-    assert not np.array_equal(first, windows(blocks, 1, 0, window=400)[0])
-    assert not np.array_equal(first, windows(blocks, 0, 0, 1, window=400)[0])
+    assert not np.array_equal(first, windows(blocks, 0, 1, window=400)[0][0])
+    assert not np.array_equal(first, windows(blocks, 1, 0, window=400)[0][0])
+    assert not np.array_equal(first, windows(blocks, 0, 0, 1, window=400)[0][0])
 
 
 def test_the_blocks_of_the_next_window_are_asked_for_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sightword.data.walk.windows", lambda *given: windows(*given, window=20))
     source = Blocks(pairs_of("a", 60).pairs, blocks=np.full(6, 10))
     there = walk(source, 5)
-    opened = windows(source.blocks, 5, 0, window=20)[1]
+    [(_, opened)] = windows(source.blocks, 5, 0, window=20)
     for position in range(60):
         there(position)
-        assert source.expected == [inside for _, inside in opened[1 : position // 20 + 2]]
+        assert source.expected == [inside for _, inside in [*opened[1:], (60, [])][: position // 20 + 1]]
+    assert {*source.held} == {3 * 2}
     # Taken up in the middle of an epoch, only what is still to come is fetched.
     late = Blocks(source.pairs, blocks=source.blocks)
     walk(late, 5)(25)
@@ -191,5 +194,5 @@ def test_ten_million_pairs_are_drawn_from_without_a_list_of_them(tokenizer: Toke
     loader = Loader(Many([]), tokenizer, ImageSpec(size=2), Augment(), batch_size=8, seed=0)
     keys = [key for batch in islice(loader.batches(1_249_999), 2) for key in batch.keys]
     assert len({*keys[:8]}) == len({*keys[8:]}) == 8
-    orders = loader._walk._orders  # type: ignore[attr-defined]
+    orders = loader._walk.epochs._orders  # type: ignore[attr-defined]
     assert sum(found.nbytes for found in orders.values()) <= 2 * 40_000_000

@@ -74,7 +74,7 @@ if recipe.checkpoint_blocks:
 step(*make(32, 1), batch(4))
 before = status("VmRSS")
 encoders, optimizer = make(128, 5)
-stepper = SimpleNamespace(encoders=encoders, world=ALONE, pieces=1)
+stepper = SimpleNamespace(encoders=encoders, world=ALONE, pieces=1, sharded=False)
 foretold = step_budget(stepper, batch(4), recipe, 0).total
 data = batch(rows)
 for _ in range(3):

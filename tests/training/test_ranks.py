@@ -95,10 +95,10 @@ def finish(ranks: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
     return [(rank.returncode, text) for rank, text in zip(ranks, told, strict=True)]
 
 
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], near: float = 1e-5) -> None:
     assert one.keys() == other.keys()
     for name in one:
-        torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-5, msg=name)
+        torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=near, msg=name)
 
 
 FEW = ["training.steps=6", "training.every=3", "training.lr=1e-4", "training.ema=0.9", "data.workers=0"]

@@ -72,6 +72,9 @@ def test_an_unknown_key_names_the_nearest(page: Path, change: str, message: str)
         ("augment.flip=2", "augment.flip"),
         ("model.image.kind=vitamin", "model.image"),
         ("data.source=pairs", "path"),
+        ("data.keep=-1", "data.keep"),
+        ("data.lanes=0", "data.lanes"),
+        ("data.lanes=5", "no multiple of `data.lanes` = 5"),
     ],
 )
 def test_a_wrong_value_names_its_key(page: Path, change: str, key: str):

@@ -13,6 +13,7 @@ import torch
 import sightword
 from sightword.data.pairs import PairList
 from sightword.errors import CheckpointError, RequestError
+from sightword.training.data import training_texts
 from sightword.training.log import read_log
 from sightword.training.loop import train
 from sightword.training.recipe import Recipe, TeacherRecipe, read_recipe
@@ -122,6 +123,15 @@ def test_what_a_teacher_asks_is_added_to_the_task(recipe: Callable[..., Recipe],
     asked = one["loss"] - one["task_loss"]
     assert three["loss"] - three["task_loss"] == pytest.approx(3 * asked, rel=1e-4)
     assert half["loss"] == pytest.approx(asked + 0.5 * one["task_loss"], rel=1e-5)
+
+
+def test_a_teacher_knows_all_sentences_where_the_tokenizer_sees_a_part(
+    recipe: Callable[..., Recipe], pairs: PairList, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(training_texts, "__defaults__", (4,))  # of so many pairs, in place of a million
+    assert len(training_texts(pairs, ("{}",), False)) < len(training_texts(pairs, ("{}",), False, most=None)) == 8
+    train(recipe(), tmp_path / "run", pairs)
+    assert len(losses(tmp_path / "run")) == 1
 
 
 def test_a_teacher_that_cannot_teach_is_refused(recipe: Callable[..., Recipe], pairs: PairList, tmp_path: Path):

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field
 
 from sightword.config import Config
 from sightword.data.fast_images import is_small, resized_by_torch
-from sightword.data.images import FILTERS, ImageSpec, flatten, is_strip
+from sightword.data.images import FILTERS, ImageSpec, draw_on, flatten, is_strip
 
 
 def _rising(span: tuple[float, float]) -> tuple[float, float]:
@@ -29,6 +29,7 @@ Picture = np.ndarray[Any, np.dtype[np.uint8]]
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 _RGB_TO_YIQ = np.array([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+_SAME = np.eye(3)
 _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
 
 
@@ -50,14 +51,14 @@ class Frame(NamedTuple):
         spare = min(size) * self.crop[0] / self.spec.size
         return (math.ceil(size[0] / spare), math.ceil(size[1] / spare)) if spare > 1 else size
 
-    def cut(self, picture: Image.Image) -> Picture:
-        """An RGB or RGBA picture to the part, at the tower's size."""
+    def cut(self, picture: Image.Image) -> Image.Image | Picture:
+        """An RGB or RGBA picture to the part, at the tower's size: as it was computed, by Pillow or by torch. It may be
+        the picture itself."""
         spec = self.spec
         # Photographs, that is. A drawing with transparency keeps Pillow's pixels whatever its size.
         fast = picture.mode == "RGB" and not is_small(picture.size)
-        picture = flatten(picture, self.ground)
         if self.crop is None:
-            return np.asarray(spec.fit(picture))
+            return spec.fit(flatten(picture, self.ground))
         share, ratio, across, down = self.crop
         # The crop is a share of the largest centred square, so that the aspect ratio of a photo is not squashed.
         side = min(picture.size) * share
@@ -66,12 +67,12 @@ class Frame(NamedTuple):
         margin = math.ceil(max(0.0, -left, -top, left + width - picture.width, top + height - picture.height))
         if margin:
             wider = Image.new("RGB", (picture.width + 2 * margin, picture.height + 2 * margin), self.ground)
-            wider.paste(picture, (margin, margin))
-            picture, left, top = wider, left + margin, top + margin
+            picture, left, top = draw_on(wider, picture, (margin, margin)), left + margin, top + margin
+        picture = flatten(picture, self.ground)
         box = (left, top, min(left + width, picture.width), min(top + height, picture.height))
         target = spec.size, spec.size
         if not fast:
-            return np.asarray(picture.resize(target, FILTERS[spec.interpolation], box=box))
+            return picture.resize(target, FILTERS[spec.interpolation], box=box)
         # The part of a pixel by which the crop is moved is lost among so many.
         first, last = (math.floor(box[0]), math.floor(box[1])), (math.ceil(box[2]), math.ceil(box[3]))
         part = picture.crop((*first, *last))
@@ -122,8 +123,8 @@ class Augment(Config):
         spec, ground = frame.spec, frame.ground
         part = frame.cut(picture)
         if not self._changes:
-            return part
-        picture = Image.fromarray(part)
+            return np.asarray(part)
+        picture = before = part if isinstance(part, Image.Image) else Image.fromarray(part)
         if self.rotate:
             angle = float(rng.uniform(-self.rotate, self.rotate))
             picture = picture.rotate(angle, Image.Resampling.BILINEAR, fillcolor=ground)
@@ -135,6 +136,8 @@ class Augment(Config):
         if self.erase and rng.random() < self.erase:
             width, height = (int(spec.size * side) for side in rng.uniform(0.15, 0.45, 2))
             left, top = int(rng.integers(0, spec.size - width)), int(rng.integers(0, spec.size - height))
+            if picture is before:
+                picture = before.copy()  # it may be its owner's
             picture.paste(tuple(rng.integers(0, 256, 3).tolist()), (left, top, left + width, top + height))
         return np.asarray(picture)
 
@@ -146,17 +149,17 @@ class Augment(Config):
 
     def _colour(self, picture: Image.Image, rng: np.random.Generator) -> Image.Image:
         brightness, contrast, saturation, turn = rng.uniform(-1, 1, 4)
-        matrix = np.eye(3)
+        matrix = _SAME
         if self.hue:
             angle = math.radians(turn * self.hue)
             cos, sin = math.cos(angle), math.sin(angle)
             matrix = _YIQ_TO_RGB @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ _RGB_TO_YIQ
         keep = 0.0 if self.grey and rng.random() < self.grey else 1 + saturation * self.saturation
-        matrix = (keep * np.eye(3) + (1 - keep) * _LUMA) @ matrix
+        matrix = (keep * _SAME + (1 - keep) * _LUMA) @ matrix
         gain = 1 + contrast * self.contrast
         factor = gain * (1 + brightness * self.brightness)
         offset = 127.5 * (1 - gain)
-        if offset == 0 and np.array_equal(factor * matrix, np.eye(3)):
+        rows = (factor * matrix).tolist()
+        if offset == 0 and rows == _SAME.tolist():
             return picture
-        rows = np.concatenate([factor * matrix, np.full((3, 1), offset)], axis=1)
-        return picture.convert("RGB", tuple(rows.ravel().tolist()))
+        return picture.convert("RGB", tuple(value for row in rows for value in (*row, offset)))

@@ -28,6 +28,11 @@ class Kept(Generic[K, V]):
         self._lock = threading.Lock()
         self._found: OrderedDict[K, tuple[float, Future[V]]] = OrderedDict()
 
+    def hold(self, most: int) -> None:
+        """From now on so many, if that is more than before."""
+        with self._lock:
+            self._most = max(self._most, most)
+
     def __call__(self, key: K) -> V:
         with self._lock:
             begun, future = self._found.get(key, (0.0, None))

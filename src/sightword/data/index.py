@@ -34,6 +34,7 @@ ENDINGS = (".tar", ".parquet")
 FORMAT = "sightword-index/1"
 _NOTES = b"sightword"
 _LONGEST = 1 << 20  # bytes of a text; a longer member is no caption
+_AT_ONCE = 1 << 16  # keys that are read out together
 _GROUP = 1000  # pairs of a table that are read together, at least
 
 
@@ -64,6 +65,10 @@ class ShardIndex:
         """Key, text and label."""
         keys, texts, labels = self._strings
         return keys[row].as_py(), texts[row].as_py(), labels[row].as_py()
+
+    def keys(self) -> Iterator[str]:
+        for begin in range(0, len(self), _AT_ONCE):
+            yield from self.rows.column("key").slice(begin, _AT_ONCE).to_pylist()
 
     @cached_property
     def _strings(self) -> tuple[Any, Any, Any]:
@@ -127,12 +132,9 @@ def local_copy(place: Place) -> Generator[Path, None, None]:
     if place.path is not None:
         yield place.path
         return
-    copy = temporary_file()
-    try:
+    with temporary_file() as copy:
         place.fetch(copy)
         yield copy
-    finally:
-        copy.unlink(missing_ok=True)
 
 
 def build_index(path: Path, name: str) -> ShardIndex:

@@ -13,11 +13,15 @@ import torch
 
 from sightword.data.augment import Augment, Picture
 from sightword.data.images import ImageSpec, open_image
+from sightword.data.kept import KeptPictures, expected_bytes
 from sightword.data.order import sample_rng, share_of
 from sightword.data.pairs import Batch, Pair, Skipped, Source, label_id
 from sightword.data.tokenizer import Tokenizer
 from sightword.data.walk import Walk, walk
 from sightword.errors import ImageError
+
+_LOOKED_AT = 512  # pictures whose sizes stand for those of all
+_SMALLEST = 1024  # bytes; a source of so many small pictures is not even looked at
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,9 @@ class Sample:
 class Loader:
     """templates: sentences with `{}` for the text, one of them drawn for each sample. first: how often the first text
     of a pair is taken; the others share the rest. workers: threads that read ahead; with none, a batch is read when it
-    is asked for, by whoever asks. batch_size: of all ranks together; a batch holds the rows of this rank alone."""
+    is asked for, by whoever asks. batch_size: of all ranks together; a batch holds the rows of this rank alone.
+    lanes: a divisor of it; the rows of each come from blocks of its own (see `sightword.data.order`). kept: pictures of
+    this source that stay in memory (`keep_pictures`)."""
 
     source: Source
     tokenizer: Tokenizer
@@ -51,14 +57,29 @@ class Loader:
     ahead: int = 4
     rank: int = 0
     ranks: int = 1
+    lanes: int = 1
+    kept: KeptPictures | None = None
     _walk: Walk = field(init=False)
 
     def __post_init__(self) -> None:
-        self._walk = walk(self.source, self.seed)
+        self._walk = walk(self.source, self.seed, self.batch_size, self.lanes)
 
     def order_fingerprint(self, epoch: int) -> str:
         """16 hexadecimal digits: equal where the pairs of an epoch and their order are. No picture is read."""
         return self._walk.fingerprint(epoch)
+
+    def keep_pictures(self, most: int) -> int:
+        """From now on, decoded pictures stay in memory, if those of the whole source will take `most` bytes at the
+        most, as the first ones of this rank tell. Gives the bytes that they will take, or 0."""
+        if len(self.source) * _SMALLEST > most:
+            return 0
+        positions = itertools.chain.from_iterable(map(self._positions, itertools.count()))
+        looked_at = itertools.islice(positions, min(_LOOKED_AT, len(self.source)))
+        size = expected_bytes((self.source[self._walk(position)[1]].image for position in looked_at), len(self.source))
+        if size > most:
+            return 0
+        self.kept = KeptPictures(most, self.spec.orient)
+        return size
 
     def batches(self, start: int = 0) -> Generator[Batch, None, None]:
         """Batch after batch without end, from batch number `start`. The last batch of an epoch is filled from the next
@@ -91,7 +112,10 @@ class Loader:
         caption, text = self._text(pair, rng)
         frame = self.augment.frame(self.spec, rng)
         try:
-            picture = open_image(pair.image, orient=self.spec.orient, enough=frame.enough)
+            if self.kept is None:
+                picture = open_image(pair.image, orient=self.spec.orient, enough=frame.enough)
+            else:
+                picture = self.kept.open(index, pair.image, frame.enough)
         except ImageError as error:
             return Skipped(pair.key, error.reason)
         pixels = self.augment.finish(picture, frame, rng)

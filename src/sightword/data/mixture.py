@@ -61,5 +61,10 @@ class Mixture:
             digest.update(part.fingerprint)
         return digest.digest()
 
-    def expect(self, blocks: Sequence[int]) -> None:
+    def keys(self) -> Iterator[str]:
+        for number, part in enumerate(self.parts):
+            keys = part.keys()
+            yield from (f"{number}:{key}" for key in keys)
+
+    def expect(self, blocks: Sequence[int], held: int) -> None:
         """Its parts are told each by itself."""

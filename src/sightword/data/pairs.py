@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import compress, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -77,8 +78,11 @@ class Source(Pairs, Protocol):
     @property
     def fingerprint(self) -> bytes: ...
 
-    def expect(self, blocks: Sequence[int]) -> None:
-        """These blocks will be wanted soon."""
+    def keys(self) -> Iterator[str]:
+        """Those of its pairs, which are not made for it."""
+
+    def expect(self, blocks: Sequence[int], held: int) -> None:
+        """These blocks will be wanted soon; so many at once are in use."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +105,12 @@ class PairList:
 
     @property
     def fingerprint(self) -> bytes:
-        return digest_of(pair.key for pair in self.pairs)
+        return digest_of(self.keys())
 
-    def expect(self, blocks: Sequence[int]) -> None:
+    def keys(self) -> Iterator[str]:
+        return (pair.key for pair in self.pairs)
+
+    def expect(self, blocks: Sequence[int], held: int) -> None:
         """There are none."""
 
 
@@ -137,8 +144,13 @@ class Subset:
     def fingerprint(self) -> bytes:
         return hashlib.sha256(self.source.fingerprint + self.indices.tobytes()).digest()
 
-    def expect(self, blocks: Sequence[int]) -> None:
-        self.source.expect(blocks)
+    def keys(self) -> Iterator[str]:
+        chosen = np.zeros(len(self.source), np.bool_)
+        chosen[self.indices] = True
+        return compress(self.source.keys(), chosen.tolist())
+
+    def expect(self, blocks: Sequence[int], held: int) -> None:
+        self.source.expect(blocks, held)
 
 
 def digest_of(keys: Iterable[str]) -> bytes:
@@ -223,25 +235,25 @@ def label_id(label: str) -> int:
 
 
 def split(source: Source, share: float) -> tuple[Source, Subset]:
-    """As `hold_out`, of a source that is not held in memory: (the rest, about `share` of its pairs)."""
+    """By a hash of each key: (the rest, about `share` of the pairs)."""
     if not share:
         return source, Subset(source, np.zeros(0, np.uint32))
-    held = np.fromiter((fraction_of(pair.key) < share for pair in source), np.bool_, len(source))
+    keys = source.keys()
+    held = np.concatenate([_fractions_of(some) < share for some in iter(lambda: [*islice(keys, _AT_ONCE)], [])])
     indices = np.arange(len(source), dtype=np.uint32)
     return Subset(source, indices[~held]), Subset(source, indices[held])
 
 
-def hold_out(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
-    """Split by a hash of each key into (the rest, about `share` of the pairs)."""
-    rest: list[Pair] = []
-    held: list[Pair] = []
-    for pair in pairs:
-        (held if fraction_of(pair.key) < share else rest).append(pair)
-    return rest, held
+def _fractions_of(texts: Sequence[str]) -> NDArray[np.float64]:
+    """`fraction_of` each, to the bit."""
+    digests = b"".join([hashlib.sha1(text.encode()).digest() for text in texts])
+    rows = np.frombuffer(digests, np.uint8).reshape(len(texts), hashlib.sha1().digest_size)
+    return rows[:, :8].copy().view(">u8")[:, 0].astype(np.float64) / 2.0**64
 
 
 def is_image_file(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
+_AT_ONCE = 1 << 16  # keys
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})

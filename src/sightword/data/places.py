@@ -9,8 +9,11 @@ from __future__ import annotations
 import glob
 import os
 import re
+import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,8 @@ from sightword.errors import RequestError
 _BRACES = re.compile(r"\{([^{}]*(?:,|\.\.)[^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _PATTERN = re.compile(r"[*?\[]")
+_COPY = "sightword-copy-"
+_OLD = 60.0  # seconds; a younger file may be about to be locked
 _MOST = 1_000_000  # files that one expression may stand for
 
 
@@ -89,11 +94,35 @@ def expand_braces(name: str) -> Iterator[str]:
         yield from expand_braces(name[: braces.start()] + part + name[braces.end() :])
 
 
-def temporary_file() -> Path:
-    """An empty file in the folder for temporary ones ($TMPDIR), which its maker removes."""
-    handle, name = tempfile.mkstemp(prefix="sightword-")
-    os.close(handle)
-    return Path(name)
+@contextmanager
+def temporary_file() -> Generator[Path, None, None]:
+    """An empty file in the folder for temporary ones ($TMPDIR), which is removed in the end. It is locked as long as
+    its maker lives, so that others can tell what a process has left that was killed."""
+    import fcntl
+
+    handle, name = tempfile.mkstemp(prefix=_COPY)
+    try:
+        with suppress(OSError):  # some network file systems know no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+        os.close(handle)
+
+
+def remove_dead_copies() -> None:
+    """Remove the temporary files whose makers were killed: those of this user that nobody has locked, and nobody has
+    written to for a minute. What cannot be told stays."""
+    import fcntl
+
+    for path in Path(tempfile.gettempdir()).glob(f"{_COPY}*"):
+        with suppress(OSError):
+            status = path.lstat()
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != os.getuid() or time.time() < status.st_mtime + _OLD:
+                continue
+            with path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
 
 
 def _find(name: str, endings: Sequence[str]) -> list[Place]:

@@ -2,7 +2,7 @@
 
 A picture of a tar on disk is one read at its place, from any thread. What is elsewhere, and tables, are read in blocks
 (a shard, or some row groups), each once an epoch: a block is copied to a temporary file ($TMPDIR), and the copies of
-about three windows of the order are held.
+three windows of the order are held (of each of its lanes from which is drawn here).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 from sightword.data.copies import Copy, Kept
 from sightword.data.images import InFile
 from sightword.data.index import ENDINGS, ShardIndex, labels_of, local_copy, open_index
-from sightword.data.order import WINDOW
 from sightword.data.pairs import Pair, Skipped, digest_of
-from sightword.data.places import Place, find_places
+from sightword.data.places import Place, find_places, remove_dead_copies
 from sightword.data.stored import StoredImage, printable
 from sightword.data.tables import read_rows
 from sightword.errors import ImageError, RequestError
 
 _OPEN = 128  # files
+_HELD = 6  # copies of blocks, until it is told how many are in use at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,7 @@ class ShardedPairs:
         sizes = np.concatenate(groups)
         self.blocks: NDArray[np.int64] | None = None if whole else sizes
         self._sizes, self._block_ends = sizes, sizes.cumsum()
-        window = max(2, -(-WINDOW * len(sizes) // max(1, len(self))))
-        self._copies = Kept(self._copy, 3 * window)
+        self._copies = Kept(self._copy, _HELD)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -96,10 +95,16 @@ class ShardedPairs:
         shards = zip(self.names, self.indexes, strict=True)
         return digest_of(f"{name} {index.fingerprint.hex()}" for name, index in shards)
 
+    def keys(self) -> Iterator[str]:
+        for name, index in zip(self.names, self.indexes, strict=True):
+            keys = index.keys()
+            yield from (f"{name}/{key}" for key in keys)
+
     def key_of(self, index: int) -> str:
         return self[index].key
 
-    def expect(self, blocks: Sequence[int]) -> None:
+    def expect(self, blocks: Sequence[int], held: int) -> None:
+        self._copies.hold(held)
         wanted = [block for block in blocks if not _direct(self.places[self._shard_of(block)])]
 
         def fetch() -> None:
@@ -107,7 +112,8 @@ class ShardedPairs:
                 with suppress(Exception):  # it is for those who want the block
                     self._copies(block)
 
-        threading.Thread(target=fetch, name="fetch", daemon=True).start()
+        if wanted:
+            threading.Thread(target=fetch, name="fetch", daemon=True).start()
 
     def read(self, index: int) -> bytes:
         """The bytes of a picture. Raises ImageError."""
@@ -203,6 +209,8 @@ def open_shards(paths: Sequence[str], classes: Sequence[str] = ()) -> ShardedPai
     Raises RequestError where nothing remains, or where labels are numbers that stand for nothing.
     """
     places = find_places(paths, ENDINGS)
+    if any(place.path is None for place in places):
+        remove_dead_copies()
     shards: list[tuple[Place, ShardIndex]] = []
     skipped: list[Skipped] = []
     # Threads, because most of the time of a new index is spent waiting for a disk or a network.

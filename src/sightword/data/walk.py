@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightword.data.mixture import Mixture
-from sightword.data.order import TURNS, order, turns, windows
+from sightword.data.order import TURNS, lane_places, laned, order, turns, windows
 from sightword.data.pairs import Source
 
-_KEPT = 4  # epochs, or blocks of turns, that are remembered
+_KEPT = 4  # epochs that are remembered
+_WINDOWS = 3  # whose blocks are held at once: of the last pairs of one, of the next, and what is fetched
 
 
 class Walk(Protocol):
@@ -29,21 +30,41 @@ class Walk(Protocol):
         ...
 
 
-def walk(source: Source, seed: int) -> Walk:
-    return MixedWalk(source, seed) if isinstance(source, Mixture) else EpochWalk(source, seed)
+def walk(source: Source, seed: int, batch_size: int = 1, lanes: int = 1) -> Walk:
+    """batch_size: a multiple of `lanes`; with one lane, the way is the same for any."""
+    if isinstance(source, Mixture):
+        return MixedWalk(source, seed, batch_size, lanes)
+    return SourceWalk(source, seed, batch_size, lanes)
 
 
-class EpochWalk:
-    """Every pair once an epoch. part: which of several sources this one is."""
+class SourceWalk:
+    """Every pair of one source once an epoch."""
 
-    def __init__(self, source: Source, seed: int, part: int = 0) -> None:
-        self.source, self.seed, self.part = source, seed, part
-        self._lock = threading.Lock()
-        self._orders: dict[int, NDArray[Any]] = {}
-        self._windows: dict[int, list[tuple[int, list[int]]]] = {}
+    def __init__(self, source: Source, seed: int, batch_size: int, lanes: int) -> None:
+        self.epochs = Epochs(source, seed, lanes=lanes)
+        self.batch_size, self.lanes = batch_size, lanes
 
     def __call__(self, position: int) -> tuple[int, int]:
-        epoch, place = divmod(position, len(self.source))
+        return self.epochs(laned(position, self.batch_size, self.lanes))
+
+    def fingerprint(self, epoch: int) -> str:
+        return self.epochs.fingerprint(epoch)
+
+
+class Epochs:
+    """The pairs of a source, each once an epoch; draw n belongs to lane n modulo `lanes`. part: which of several
+    sources this one is."""
+
+    def __init__(self, source: Source, seed: int, part: int = 0, lanes: int = 1) -> None:
+        self.source, self.seed, self.part, self.lanes = source, seed, part, lanes
+        self._lock = threading.Lock()
+        self._orders: dict[int, NDArray[Any]] = {}
+        # Of each lane in an epoch, the windows that are still to come: the number of the first draw, and the blocks.
+        self._windows: dict[int, list[list[tuple[int, list[int]]]]] = {}
+        self._lanes_here: set[int] = set()  # those that were drawn from
+
+    def __call__(self, draw: int) -> tuple[int, int]:
+        epoch, place = divmod(draw, len(self.source))
         found = self._orders.get(epoch)
         if found is None:
             with self._lock:  # the order of ten million pairs is not to be drawn by each thread
@@ -51,7 +72,7 @@ class EpochWalk:
                 if found is None:
                     found = self._draw(epoch)
         if epoch in self._windows:
-            self._look_ahead(epoch, place)
+            self._look_ahead(epoch, place, draw % self.lanes)
         return epoch, int(found[place])
 
     def _draw(self, epoch: int) -> NDArray[Any]:
@@ -60,66 +81,79 @@ class EpochWalk:
             # An order that another thread still holds is good there.
             self._orders.pop(old)
             self._windows.pop(old, None)
+        count = len(self.source)
+        kind = np.uint32 if count < 1 << 32 else np.int64
         if blocks is None:
-            found = order(len(self.source), self.seed, epoch, self.part)
+            found = order(count, self.seed, epoch, self.part).astype(kind)
         else:
-            found, opened = windows(blocks, self.seed, epoch, self.part)
-            self._windows[epoch] = opened
-        if len(found) < 1 << 32:
-            found = found.astype(np.uint32)
+            found = np.empty(count, kind)
+            self._windows[epoch] = []
+            for lane, (pairs, opened) in enumerate(windows(blocks, self.seed, epoch, self.part, self.lanes)):
+                places = lane_places(count, epoch, lane, self.lanes)
+                found[places.start :: self.lanes] = pairs
+                self._windows[epoch].append([(places[at], inside) for at, inside in opened if at < len(places)])
         self._orders[epoch] = found
         return found
 
-    def _look_ahead(self, epoch: int, place: int) -> None:
+    def _look_ahead(self, epoch: int, place: int, lane: int) -> None:
         """Once the first pair of a window is drawn, the blocks of the next are fetched."""
-        opened = self._windows.get(epoch, [])
+        all_opened = self._windows.get(epoch)
+        if all_opened is None:
+            return
+        opened = all_opened[lane]
         with self._lock:
             begun = 0
             while begun < len(opened) and opened[begun][0] <= place:
                 begun += 1
+            largest = max((len(inside) for _, inside in opened[: begun + 1]), default=0)
             del opened[:begun]
             wanted = opened[0][1] if begun and opened else []
-        if wanted:
-            self.source.expect(wanted)
+            self._lanes_here.add(lane)
+            lanes_here = len(self._lanes_here)
+        if begun:
+            self.source.expect(wanted, lanes_here * _WINDOWS * largest)
 
     def fingerprint(self, epoch: int) -> str:
         blocks = self.source.blocks
         kind = b"" if blocks is None else blocks.tobytes()
-        return _digest(self.source.fingerprint, kind, f"{self.seed} {epoch} {self.part}".encode())
+        lanes = f" {self.lanes}" if self.lanes > 1 else ""
+        return _digest(self.source.fingerprint, kind, f"{self.seed} {epoch} {self.part}{lanes}".encode())
 
 
 class MixedWalk:
-    """Draws from several sources by their weights; each goes through epochs of its own."""
+    """Draws from several sources by their weights; each goes through epochs of its own. Each lane draws in turns of its
+    own, which hold the same number of each source: so draw n of a source in a lane is its draw n * lanes + lane."""
 
-    def __init__(self, mixture: Mixture, seed: int) -> None:
-        self.mixture, self.seed = mixture, seed
-        self.walks = [EpochWalk(part, seed, number) for number, part in enumerate(mixture.parts)]
-        self._turns: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+    def __init__(self, mixture: Mixture, seed: int, batch_size: int, lanes: int) -> None:
+        self.mixture, self.seed, self.batch_size, self.lanes = mixture, seed, batch_size, lanes
+        self.parts = [Epochs(part, seed, number, lanes) for number, part in enumerate(mixture.parts)]
+        self._turns: dict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
 
     def __call__(self, position: int) -> tuple[int, int]:
-        number, place = divmod(position, TURNS)
-        found = self._turns.get(number)
+        in_lane, lane = divmod(laned(position, self.batch_size, self.lanes), self.lanes)
+        number, place = divmod(in_lane, TURNS)
+        found = self._turns.get((number, lane))
         if found is None:
-            found = self._draw(number)
+            found = self._draw(number, lane)
         part = int(found[0][place])
-        epoch, index = self.walks[part](int(found[1][place]))
+        epoch, index = self.parts[part](int(found[1][place]) * self.lanes + lane)
         return epoch, self.mixture.begin[part] + index
 
-    def _draw(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """For each position of a block of turns: the source, and how often it was drawn from before."""
-        part_T, done = turns(self.mixture.weights, self.seed, number)
+    def _draw(self, number: int, lane: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """For each position of a block of turns: the source, and how often it was drawn from before in this lane."""
+        part_T, done = turns(self.mixture.weights, self.seed, number, lane)
         before_T = np.zeros(len(part_T), np.int64)
         for part, drawn in enumerate(done):
             mine = part_T == part
             before_T[mine] = drawn + np.arange(mine.sum())
-        if len(self._turns) > 64:
+        if len(self._turns) > 64 * self.lanes:
             # Threads may still look here: a new dictionary takes its place.
             self._turns = {}
-        self._turns[number] = part_T, before_T
+        self._turns[number, lane] = part_T, before_T
         return part_T, before_T
 
     def fingerprint(self, epoch: int) -> str:
-        parts = [walk.fingerprint(epoch).encode() for walk in self.walks]
+        parts = [part.fingerprint(epoch).encode() for part in self.parts]
         return _digest(*parts, repr(self.mixture.weights).encode())
 
 

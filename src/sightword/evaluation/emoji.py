@@ -35,7 +35,7 @@ def evaluate_emoji(
 ) -> Evidence:
     """Both tests with each prompt set. For comparison, a fifth of the pictures that the model was `trained` on are
     judged as well."""
-    # Salted, because `hold_out` splits by the bare key.
+    # Salted, because `split` goes by the bare key.
     trained = [pair for pair in trained if fraction_of(f"judged {pair.key}") < _TRAINED_SAMPLE]
     tests: dict[str, tuple[list[Pair], tuple[str, ...]]] = {
         UNSEEN_VENDORS: (list(benchmark.unseen_vendors.pairs), benchmark.names),

@@ -19,12 +19,13 @@ from sightword.towers.vit import ViT
 
 def recompute_blocks(tower: Tower) -> None:
     """From now on, in place. Locked blocks keep nothing as they are; randomness is played back."""
-    for block in _blocks(tower):
+    for block in blocks(tower):
         if any(parameter.requires_grad for parameter in block.parameters()):
             block.forward = _again(block, block.forward)
 
 
-def _blocks(tower: Tower) -> Iterable[nn.Module]:
+def blocks(tower: Tower) -> Iterable[nn.Module]:
+    """From input to output the large pieces of a tower that are computed one after the other."""
     match tower:
         case ViT() | TextTransformer():
             return tower.blocks

@@ -1,6 +1,7 @@
 """What a step will take of the memory, before the first one is taken.
 
-Weights, gradients, optimizer, average, loss and pictures are computed from their sizes. Activations are measured: two
+Weights, gradients, optimizer, average, loss and pictures are computed from their sizes: of a rank's share, and of what
+it gathers at once, where the ranks share the model. Activations are measured: two
 and four pictures with their texts go through the towers and back, and what that holds at its height grows with the
 rows. On a CPU the holes are estimated that the allocator leaves: see `allocator`.
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
@@ -29,10 +30,11 @@ from sightword.objectives.tiles import tile_size
 from sightword.training.allocator import GIVEN_BACK, KEPT
 from sightword.training.encoders import Encoders
 from sightword.training.recipe import TrainingRecipe
+from sightword.training.shards import units
 from sightword.training.step import Stepper
 
 _ROWS = (2, 4)  # of the two measurements
-_TERMS = ("weights", "gradients", "optimizer", "average", "activations", "holes", "loss", "pictures")
+_TERMS = ("weights", "gradients", "optimizer", "average", "activations", "holes", "loss", "pictures", "kept")
 # Of the activations in pieces that the allocator keeps, what lies idle at the height of a later step: 0.6 to 0.9 with
 # glibc, for a ViT and a ResNet of 5 M parameters at batches of 32 to 400.
 _HOLES = 0.75
@@ -41,9 +43,10 @@ _SAMPLE = 1000  # texts whose longest stands for the longest of a batch
 
 @dataclass(frozen=True)
 class Budget:
-    """In bytes, on one rank. activations: of all that is differentiated at once, `rows` pictures and texts. holes:
-    freed memory that the allocator keeps. pictures: those read ahead (not on a GPU). there: what of all this is
-    allocated already. free: what else the device has; None where that is not known."""
+    """In bytes, on one rank; where the ranks share the model, weights and gradients include what is gathered at once.
+    activations: of all that is differentiated at once, `rows` pictures and texts. holes: freed memory that the
+    allocator keeps. pictures: those read ahead (not on a GPU). kept: decoded ones that stay in memory (not on a GPU).
+    there: what of all this is allocated already. free: what else the device has; None where that is not known."""
 
     weights: int
     gradients: int
@@ -56,6 +59,7 @@ class Budget:
     rows: int
     there: int
     free: int | None
+    kept: int = 0
 
     @property
     def total(self) -> int:
@@ -70,18 +74,21 @@ class Budget:
         free = "" if self.free is None else f" of {gigabytes(self.free + self.there)}"
         return f"a step takes about {gigabytes(self.total)}{free}: {listed} (activations measured, the rest computed)"
 
-    def check(self, training: TrainingRecipe) -> None:
+    def check(self, training: TrainingRecipe, ranks: int) -> None:
         """Raise RequestError where it cannot fit, with the largest term and what makes it smaller."""
         if self.free is None or self.total - self.there <= self.free:
             return
         largest = max(_TERMS, key=lambda name: getattr(self, name))
-        raise RequestError(f"the batch does not fit into memory: {self}. {self._advice(largest, training)}")
+        raise RequestError(f"the batch does not fit into memory: {self}. {self._advice(largest, training, ranks)}")
 
-    def _advice(self, largest: str, training: TrainingRecipe) -> str:
+    def _advice(self, largest: str, training: TrainingRecipe, ranks: int) -> str:
         if largest == "pictures":
             return "Most of it are the pictures read ahead: lower training.batch_size"
         if largest not in ("activations", "holes"):
-            return f"Most of it are the {largest}: train a smaller model, or lock a part of it"
+            fewer = f"Most of it are the {largest}: train a smaller model, or lock a part of it"
+            if training.parallel == "fsdp":
+                return f"{fewer}, or start more ranks"
+            return f"{fewer}, or share it over the ranks (training.parallel = fsdp)" if ranks > 1 else fewer
         left = (self.free or 0) + self.there - (self.total - self.activations - self.holes)
         fitting = left * self.rows // (self.activations + self.holes)
         advice = []
@@ -99,9 +106,17 @@ def step_budget(stepper: Stepper, probe: Batch, training: TrainingRecipe, ahead:
     rows = -(-training.batch_size // ranks)  # of the largest share
     device = probe.images.device
     own = [*encoders.parameters(), *encoders.buffers()]
-    trained = _bytes(parameter for parameter in encoders.parameters() if parameter.requires_grad)
-    weights = _bytes(own)
+    there = weights = _bytes(own)
+    trained = gradients = _bytes(parameter for parameter in encoders.parameters() if parameter.requires_grad)
     average = _bytes(tensor for tensor in own if tensor.is_floating_point()) if training.ema else 0
+    if stepper.sharded:
+        # Optimizer and average are of shards alone; weights and gradients also of what is gathered at the time.
+        shared, some = _shared(encoders, trained=False)
+        weights += some - shared + shared // ranks
+        average -= (shared - shared // ranks) if training.ema else 0
+        shared, some = _shared(encoders, trained=True)
+        trained = trained - shared + shared // ranks
+        gradients = trained + some
     at_once = -(-rows // stepper.pieces)
     fixed, row, kept = _activations(encoders, probe, at_once, GIVEN_BACK if saves_memory(training) else KEPT)
     dim = encoders.model.config.embed_dim
@@ -113,7 +128,7 @@ def step_budget(stepper: Stepper, probe: Batch, training: TrainingRecipe, ahead:
     batch = rows * probe.images[0].numel()
     return Budget(
         weights=weights,
-        gradients=trained,
+        gradients=gradients,
         optimizer=2 * trained,
         average=average,
         activations=fixed + at_once * row,
@@ -121,9 +136,27 @@ def step_budget(stepper: Stepper, probe: Batch, training: TrainingRecipe, ahead:
         loss=loss,
         pictures=batch if device.type == "cuda" else (ahead + 1) * batch,
         rows=at_once,
-        there=weights + average,
+        there=there,
         free=_share_of_free(device),
     )
+
+
+def _shared(encoders: Encoders, trained: bool) -> tuple[int, int]:
+    """Bytes of the weights that the ranks share, and of those of them that a rank has gathered at its height: of each
+    tower all but its blocks, and two blocks, as the next one is fetched ahead. trained: only those that train."""
+    shared = outside = 0
+    largest = 0
+    for rest, inner in units(encoders):
+        in_blocks = [_weights(block, trained) for block in inner]
+        whole = _weights(rest, trained)
+        shared += whole
+        outside += whole - sum(in_blocks)
+        largest = max([largest, *in_blocks])
+    return shared, outside + 2 * largest
+
+
+def _weights(module: nn.Module, trained: bool) -> int:
+    return _bytes(parameter for parameter in module.parameters() if parameter.requires_grad or not trained)
 
 
 def probe_batch(spec: ImageSpec, tokenizer: Tokenizer, texts: Sequence[str], device: torch.device) -> Batch:
@@ -209,6 +242,13 @@ def _share_of_free(device: torch.device) -> int | None:
     if free is None or device.type == "cuda":
         return free
     return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # the ranks of a machine share its memory
+
+
+def spare_memory(budget: Budget, device: torch.device) -> int | None:
+    """Bytes of the machine's memory that the steps leave free. None where that is not known."""
+    if device.type == "cuda":
+        return _share_of_free(torch.device("cpu"))
+    return None if budget.free is None else max(0, budget.free + budget.there - budget.total)
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -36,9 +36,9 @@ class Clock:
     def total(self) -> float:
         return self.before + time.perf_counter() - self.begun
 
-    def since_snapshot(self) -> float:
-        """Seconds."""
-        return time.perf_counter() - self.saved
+    def snapshot_is_late(self, minutes: float) -> bool:
+        """Whether the last one was so many minutes ago; with 0, no."""
+        return minutes > 0 and time.perf_counter() - self.saved >= 60 * minutes
 
     def snapshot(self) -> None:
         self.saved = time.perf_counter()

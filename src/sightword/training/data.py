@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sightword.data.emoji import EmojiBenchmark, read_emoji
 from sightword.data.mixture import Mixture
-from sightword.data.pairs import PairList, Pairs, Source, hold_out, split
+from sightword.data.pairs import PairList, Pairs, Source, split
 from sightword.data.sources import open_pairs
 from sightword.errors import RequestError
 from sightword.training.recipe import DataRecipe, SourceRecipe
@@ -30,11 +30,11 @@ def read_data(recipe: DataRecipe) -> TrainingData:
     """Raises RequestError where nothing is left to train on."""
     if recipe.source == "emoji":
         benchmark = read_emoji()
-        rest, held = hold_out(benchmark.train.pairs, recipe.validation)
-        extra = list(benchmark.tones.pairs) if recipe.tones else []
+        rest, held = split(benchmark.train, recipe.validation)
+        extra = benchmark.tones.pairs if recipe.tones else ()
         unseen = set(benchmark.unseen)
         seen = tuple(name for name in benchmark.names if name not in unseen)
-        return TrainingData(PairList(rest + extra), tuple(held), seen, benchmark)
+        return TrainingData(PairList([*rest, *extra]), tuple(held), seen, benchmark)
     if recipe.source == "mixture":
         halves = [_read(source.path, recipe.validation, source.classes) for source in recipe.sources]
         templates = [_sentences(source, recipe.templates) for source in recipe.sources]
@@ -75,11 +75,11 @@ def _names(pairs: Pairs) -> tuple[str, ...]:
     return tuple(sorted({pair.name for pair in pairs}))
 
 
-def training_texts(pairs: Source, templates: Sequence[str], all_texts: bool) -> list[str]:
-    """All sentences that the pairs can be shown with, sorted; of more than a million pairs, those of a part that is
-    spread evenly. all_texts: not only the first text of each."""
-    step = -(-len(pairs) // _TEXTS)
-    some = pairs if step == 1 else map(pairs.__getitem__, range(0, len(pairs), step))
+def training_texts(pairs: Source, templates: Sequence[str], all_texts: bool, most: int | None = _TEXTS) -> list[str]:
+    """All sentences that the pairs can be shown with, sorted; of more than `most` pairs, those of a part that is spread
+    evenly. all_texts: not only the first text of each."""
+    step = 1 if most is None else -(-len(pairs) // most)
+    some = pairs if step <= 1 else map(pairs.__getitem__, range(0, len(pairs), step))
     return sorted(
         {
             template.replace("{}", text)

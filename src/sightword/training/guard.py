@@ -26,6 +26,7 @@ from sightword.training.log import RunLog
 from sightword.training.randomness import random_state, set_random_state
 from sightword.training.recipe import Recipe, TrainingRecipe
 from sightword.training.setup import Setup, set_up
+from sightword.training.shards import own
 from sightword.training.snapshots import read, write
 
 _WINDOW = 100  # steps whose median is usual
@@ -75,7 +76,8 @@ class Guard:
             self._usual.append(figures["gradient"])
             self._left_out = 0
             return True
-        bad = not_finite(self.setup.model)
+        found = set(self.setup.stepper.world.join(not_finite(self.setup.model)))
+        bad = [name for name, _ in self.setup.model.named_parameters() if name in found]
         self._left_out += 1
         told = {"step": step, "reason": reason, "keys": list(batch.keys), "parameters": bad}
         if self.training.on_spike == "skip" and self._left_out <= _IN_A_ROW:
@@ -123,7 +125,7 @@ class Guard:
             "keep": batch.keep,
             "texts": list(batch.texts),
             "places": list(batch.places),
-            "weights": self.setup.model.state_dict(),
+            "weights": self.setup.gathered(self.setup.model.state_dict()),
             "random": self._random,
         }
 
@@ -133,7 +135,7 @@ def not_finite(model: nn.Module) -> list[str]:
     return [
         name
         for name, parameter in model.named_parameters()
-        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all())
+        if parameter.grad is not None and not bool(torch.isfinite(own(parameter.grad)).all())
     ]
 
 

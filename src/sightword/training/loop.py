@@ -23,6 +23,7 @@ from sightword.checkpoints.native import save_checkpoint
 from sightword.data.pairs import Batch, Skipped, Source
 from sightword.embedding.embedder import Embedder, find_device
 from sightword.errors import FullDiskError, RequestError, SightwordError, SightwordWarning, StoppedError
+from sightword.files import LOCK
 from sightword.training.clock import Clock
 from sightword.training.folder import LOG, MODEL, RECIPE, SNAPSHOTS, check_folder, held, write_recipe
 from sightword.training.guard import Guard
@@ -32,7 +33,7 @@ from sightword.training.measures import Movement, memory
 from sightword.training.model_recipe import StartedModel
 from sightword.training.optimizer import learning_rate
 from sightword.training.randomness import random_state_kept
-from sightword.training.ranks import World, join_world, rank_device
+from sightword.training.ranks import ALONE, World, join_world, rank_device
 from sightword.training.recipe import Recipe
 from sightword.training.setup import set_up
 from sightword.training.snapshots import Snapshots
@@ -114,7 +115,7 @@ def train(
                 if announce and world.first:
                     announce(str(run.setup.budget))
                 run.go(validate, progress if world.first else None, stop)
-                return world.at_first(lambda: run.finish(validate, provenance or {}, card))
+                return run.finish(validate, provenance or {}, card)
             finally:
                 run.close()
 
@@ -147,15 +148,18 @@ class _Run:
         self.recipe, self.out, self.pairs, self.device, self.world = recipe, place, pairs, device, world
         training = recipe.training
         self.snapshots = Snapshots(out / SNAPSHOTS, training.snapshots)
-        state, unreadable = self.snapshots.newest()
+        state, unreadable = self.snapshots.newest(world)
         if state is not None and state["pairs"] != len(pairs):
             raise RequestError(
                 f"{out}: was begun with {state['pairs']:,} pairs, and now there are {len(pairs):,}: the order of the "
                 "samples would be another. Bring the data back as they were, or choose another --out"
             )
         self.start = self.saved = state["step"] if state else 0
-        if len(set(world.join([self.start]))) > 1:
-            raise RequestError(f"{out}: not all ranks find the snapshots there: it must be on a disk that all can read")
+        if training.parallel == "fsdp" and not all(world.join([(out / LOCK).exists()])):
+            raise RequestError(
+                f"{out}: not all ranks find it, and each writes its part of a snapshot there: with "
+                "training.parallel = 'fsdp' it must be on a disk that all share"
+            )
         weights, origin = (state["model"], state["origin"]) if state else (None, None)
         self.setup = set_up(recipe, pairs, device, weights, origin, world)
         if state is not None and state["order"] != self.setup.loader.order_fingerprint(0):
@@ -190,7 +194,7 @@ class _Run:
         training, clock = self.recipe.training, self.clock
         validation: float | None = None
         if validate is not None and self.start == 0 and isinstance(self.recipe.model, StartedModel):
-            validation = self._validate(validate, 0)  # what there is to gain, and to lose
+            validation = self._validated(validate, 0)  # what there is to gain, and to lose
         batches = self.setup.loader.batches(self.start)
         clock.restart(self.start)
         try:
@@ -200,17 +204,18 @@ class _Run:
                         batch = next(batches)
                     done = step + 1
                     self._note_order(done)
-                    missing, asked = self.world.total(len(batch.skipped), stop.asked)
+                    over = self.world.first and clock.snapshot_is_late(training.snapshot_minutes)
+                    missing, asked, late = self.world.total(len(batch.skipped), stop.asked, over)
                     self._note_skipped(self.world.join(batch.skipped) if missing else (), done)
                     figures = self._step(self.setup.views(batch, step), step)
                     if done % LOG_EVERY == 0 or done == training.steps:
                         self._report(done, figures, validation, progress)
                     if validate is not None and (done % training.every == 0 or done == training.steps):
-                        validation = self.world.at_first(lambda: self._validate(validate, done))  # noqa: B023
+                        validation = self._validated(validate, done)
                         clock.restart(done)
                     # Several ranks must agree, and have done so before the step; one looks again.
                     asked = asked or (self.world.size == 1 and stop.asked)
-                    if self.world.first and (asked or self._snapshot_is_due(done)):
+                    if asked or late or self._snapshot_is_due(done):
                         self._snapshot(done)
                         clock.restart(done)
                     if asked:
@@ -222,10 +227,17 @@ class _Run:
             batches.close()
 
     def finish(self, validate: Validate | None, provenance: dict[str, Any], card: Card | None) -> Result:
-        """Write the finished model."""
+        """Write the finished model. All ranks call it."""
+        weights = self.setup.weights()
+        return self.world.at_first(lambda: self._finish(weights, validate, provenance, card))
+
+    def _finish(
+        self, weights: dict[str, Tensor], validate: Validate | None, provenance: dict[str, Any], card: Card | None
+    ) -> Result:
         steps, minutes = self.recipe.training.steps, self.clock.total() / 60
         chosen = self.snapshots.best() if self.recipe.training.keep == "best" else None
-        weights: dict[str, Tensor] = chosen["weights"] if chosen else self.setup.weights()
+        if chosen:
+            weights = chosen["weights"]
         told: dict[str, Any] = {}
         if validate and self.recipe.training.wise:
             weights, choice = self._interpolated(weights, validate)
@@ -327,14 +339,18 @@ class _Run:
             left = (training.steps - done) * training.batch_size / max(rate, 1e-9)
             progress(Status(done, training.steps, figures["loss"], rate, waiting, left, validation, used))
 
-    def _validate(self, validate: Validate, step: int) -> float:
+    def _validated(self, validate: Validate, step: int) -> float:
+        weights = self.setup.weights()
+        return self.world.at_first(lambda: self._validate(weights, validate, step))
+
+    def _validate(self, weights: dict[str, Tensor], validate: Validate, step: int) -> float:
         # A copy: the average stands in for the weights, and the model in training stays as it is.
         with random_state_kept(self.device):
-            row = validate(self._embedder(self.setup.weights()))
+            row = validate(self._embedder(weights))
         self._tell("validation", step, row=row)
         value = float(row["value"])
         if value > self.best:
-            best = {"weights": self.setup.weights(), "step": step, "value": value}
+            best = {"weights": weights, "step": step, "value": value}
             if self._saved(step, "best weights", lambda: self.snapshots.save_best(best)):
                 self.best = value
         return value
@@ -352,14 +368,17 @@ class _Run:
 
     def _snapshot_is_due(self, done: int) -> bool:
         training = self.recipe.training
-        every, minutes = training.snapshot_every, training.snapshot_minutes
         if done == training.steps:
             return True
-        if not every and not minutes:
+        if not training.snapshot_every and not training.snapshot_minutes:
             return done % training.every == 0
-        return bool(every and done % every == 0) or bool(minutes and self.clock.since_snapshot() >= 60 * minutes)
+        return bool(training.snapshot_every and done % training.snapshot_every == 0)
 
     def _snapshot(self, step: int) -> None:
+        """By the first rank, or by all of them where each holds a part."""
+        sharded = self.setup.stepper.sharded
+        if not (sharded or self.world.first):
+            return
         self.log.sync()
         state = self.setup.state() | {
             "guard": self.guard.state(),
@@ -368,7 +387,7 @@ class _Run:
             "best": self.best,
             "seconds": self.clock.total(),
         }
-        if self._saved(step, "snapshot", lambda: self.snapshots.save(step, state)):
+        if self._saved(step, "snapshot", lambda: self.snapshots.save(step, state, self.world if sharded else ALONE)):
             self.saved = step
         self.clock.snapshot()
 

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from sightword.training.shards import total_norm
 
 
 class Movement:
@@ -21,8 +23,8 @@ class Movement:
         """Of the weights that train, and of what the step added to them."""
         moved = torch._foreach_sub(self.parameters, self.before)
         return {
-            "parameters": float(nn.utils.get_total_norm(self.parameters)),
-            "update": float(nn.utils.get_total_norm(moved)),
+            "parameters": float(total_norm(self.parameters)),
+            "update": float(total_norm(moved)),
         }
 
 

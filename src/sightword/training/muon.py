@@ -6,13 +6,15 @@ Shapes: M x N a matrix (a convolution's filters as rows).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from sightword.towers.resnet import AttentionPool
+from sightword.training.shards import fitted, is_shard, own
 
 # The odd polynomial a x + b x^3 + c x^5, five times over, brings singular values from (0, 1] to about 1.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
@@ -44,29 +46,49 @@ class Muon(torch.optim.AdamW):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         mine = [group for group in self.param_groups if group["muon"]]
-        held: list[tuple[nn.Parameter, Tensor]] = []
-        for group in mine:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                held.append((parameter, parameter.grad))
-                self._move(parameter, parameter.grad, group["lr"], group["weight_decay"])
+        held = [(p, p.grad, group) for group in mine for p in group["params"] if p.grad is not None]
+        at_once = ranks_of(held[0][0]) if held else 1
+        for at in range(0, len(held), at_once):
+            some = held[at : at + at_once]
+            updates = orthogonal_each([self._ahead(parameter, gradient) for parameter, gradient, _ in some])
+            for (parameter, _, group), update in zip(some, updates, strict=True):
+                longest = max(len(parameter), parameter.numel() // len(parameter))
+                weight = own(parameter)
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
+                weight.add_(own(update), alpha=-group["lr"] * _RMS * longest**0.5)
                 parameter.grad = None  # AdamW passes over it
         super().step()
-        for parameter, gradient in held:
+        for parameter, gradient, _ in held:
             parameter.grad = gradient
 
-    def _move(self, parameter: nn.Parameter, gradient: Tensor, rate: float, decay: float) -> None:
+    def _ahead(self, parameter: nn.Parameter, gradient: Tensor) -> Tensor:
+        """Nesterov's look ahead of the momentum, which the gradient joins."""
         state = self.state[parameter]
         if not state:
             # AdamW looks for a `step` in every state that it loads.
             state |= {"momentum": torch.zeros_like(gradient), "step": torch.zeros(())}
         momentum: Tensor = state["momentum"]
         momentum.lerp_(gradient, 1 - _MOMENTUM)
-        ahead = gradient.lerp(momentum, _MOMENTUM)  # Nesterov's
-        update = orthogonal(ahead.flatten(1)).view_as(parameter)
-        parameter.mul_(1 - rate * decay)
-        parameter.add_(update, alpha=-rate * _RMS * max(update.flatten(1).shape) ** 0.5)
+        return gradient.lerp(momentum, _MOMENTUM)
+
+
+def orthogonal_each(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """`orthogonal` of each (what has more dimensions is a matrix of its rows). Of as many shards as there are ranks at
+    most: each rank gathers all, and computes one of them for the others."""
+    wholes = [matrix.full_tensor() if is_shard(matrix) else matrix for matrix in matrices]
+    mine = matrices[0].device_mesh.get_local_rank() if is_shard(matrices[0]) else 0
+    if mine < len(wholes):
+        # Contiguous: what is sent is memory, and the iteration may have turned the matrix around.
+        wholes[mine] = orthogonal(wholes[mine].flatten(1)).contiguous().view_as(wholes[mine])
+    if not is_shard(matrices[0]):
+        return wholes
+    for rank, found in enumerate(wholes):
+        dist.broadcast(found, rank, group=matrices[0].device_mesh.get_group())
+    return [fitted(found, matrix) for found, matrix in zip(wholes, matrices, strict=True)]
+
+
+def ranks_of(tensor: Tensor) -> int:
+    return tensor.device_mesh.size() if is_shard(tensor) else 1
 
 
 def orthogonal(matrix_MN: Tensor) -> Tensor:

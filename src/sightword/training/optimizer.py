@@ -13,6 +13,7 @@ from sightword.towers.dual import DualEncoder
 from sightword.training.model_recipe import PretrainedImage, PretrainedText, TunedTower
 from sightword.training.muon import Muon, matrices
 from sightword.training.recipe import Recipe, TrainingRecipe
+from sightword.training.shards import own
 
 
 def make_optimizer(model: DualEncoder, recipe: Recipe) -> torch.optim.AdamW:
@@ -85,8 +86,8 @@ class Average:
         weight = 1 - min(self.factor, (1 + self.steps) / (10 + self.steps))
         averages, values = [], []
         for name, tensor in _floats(model):
-            averages.append(self.state[name])
-            values.append(tensor)
+            averages.append(own(self.state[name]))
+            values.append(own(tensor))
         torch._foreach_lerp_(averages, values, weight)
 
 

@@ -1,8 +1,8 @@
 """Several processes that train one model: the ranks that `torchrun` starts, or this process alone.
 
-Each rank takes its rows of every batch. Gradients are averaged (DistributedDataParallel), the losses see the batch
-whole, and the first rank alone writes. A rank that ends, or gives no sign of life, is named by the others, which end
-too.
+Each rank takes its rows of every batch. Gradients are averaged (DistributedDataParallel, or `shards`), the losses see
+the batch whole, and the first rank alone writes, where not each holds a part of a snapshot. A rank that ends, or gives
+no sign of life, is named by the others, which end too.
 """
 
 from __future__ import annotations
@@ -108,6 +108,8 @@ def join_world(device: torch.device) -> Generator[World, None, None]:
         yield ALONE
         return
     watch = _meet()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # where FSDP puts its shards
     try:
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
@@ -123,8 +125,8 @@ def join_world(device: torch.device) -> Generator[World, None, None]:
         if found is failure:
             raise
         raise found from None
-    watch.stop()
     dist.destroy_process_group()
+    watch.leave()
 
 
 def _meet() -> Watch:

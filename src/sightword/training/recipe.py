@@ -46,7 +46,10 @@ class DataRecipe(Config):
     shards (WebDataset .tar, Parquet with bytes): a folder of them, a pattern, `{00000..00099}.tar`, a URL, or a list.
     validation: share of the pairs held out of training, on which the run is watched and its best snapshot chosen.
     tones: adds the emoji's skin-tone variants. templates, first_text: which text of a pair is shown, and in which
-    sentence."""
+    sentence. workers: threads that read ahead; with none, a batch is read between the steps. keep: decoded pictures
+    stay in memory where all of them take so many MiB at most, on each rank; 0 keeps none. lanes: as many as there are
+    ranks, or a multiple of it: each rank then fetches its own share of shards that are elsewhere, and not all of them
+    (part of the order of the samples; batch_size is a multiple of it)."""
 
     source: Literal["emoji", "pairs", "mixture"]
     path: str | tuple[str, ...] | None = None
@@ -56,6 +59,8 @@ class DataRecipe(Config):
     templates: Templates = ("{}",)
     first_text: Share = 1.0
     workers: Annotated[int, Field(ge=0)] = 2
+    keep: Annotated[int, Field(ge=0)] = 512
+    lanes: Positive = 1
 
     @model_validator(mode="after")
     def _path(self) -> DataRecipe:
@@ -103,7 +108,12 @@ class TrainingRecipe(Config):
     """steps: optimizer steps. batch_size: pairs a step, of all ranks together. micro_batch: the most pairs that a rank
     differentiates at once: a larger share goes through the towers twice, in pieces of this size at most, with the
     gradients of the whole batch and the memory of a piece; 0 for no limit. checkpoint_blocks: keep only the input of
-    each block, and compute the rest again for the gradients: less memory, about a third more time. warmup: of the
+    each block, and compute the rest again for the gradients: less memory, about a third more time. compile: the
+    towers go through torch's compiler before the first step, which can take minutes; meant for GPUs (docs/lab-notes.md
+    has what it brought on a CPU). parallel: how
+    several ranks hold the model: `ddp` whole on each; with `fsdp` each holds some rows of all weights, gradients and
+    the optimizer's state, and a block is gathered when it is computed: memory for communication (FSDP2). The same
+    steps, up to the order of sums; on one rank there is nothing to share, and both are the same. warmup: of the
     steps, with a linearly growing rate; a cosine to zero follows. optimizer: `adamw`; or `muon`, which moves matrices
     by orthogonal updates, and the rest by AdamW. lr, decay, betas, eps: of AdamW, the first two of Muon too; only
     matrices decay. clip: largest gradient norm, 0 for none. loss: `infonce` is CLIP's softmax over the batch, `sigmoid`
@@ -137,6 +147,8 @@ class TrainingRecipe(Config):
     batch_size: Positive
     micro_batch: Annotated[int, Field(ge=0)] = 0
     checkpoint_blocks: bool = False
+    compile: bool = False
+    parallel: Literal["ddp", "fsdp"] = "ddp"
     lr: Annotated[float, Field(gt=0)]
     warmup: Annotated[int, Field(ge=0)] = 0
     decay: Annotated[float, Field(ge=0)] = 0.2
@@ -224,6 +236,14 @@ class Recipe(Config):
         return {"pixels": {}, **values, "training": {**defaults, **training}}
 
     @model_validator(mode="after")
+    def _lanes_have_equal_rows(self) -> Recipe:
+        if self.training.batch_size % self.data.lanes:
+            raise ValueError(
+                f"`training.batch_size` = {self.training.batch_size} is no multiple of `data.lanes` = {self.data.lanes}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _held_out_pairs_are_watched(self) -> Recipe:
         for key, wanted in (("retention", self.retention is not None), ("training.wise", bool(self.training.wise))):
             if wanted and not self.data.validation:
@@ -290,6 +310,7 @@ MAY_CHANGE = frozenset(
         "title",
         "licence",
         "data.workers",
+        "data.keep",
         "evaluation.plain",
         "evaluation.ensemble",
         "training.every",
@@ -304,5 +325,8 @@ MAY_CHANGE = frozenset(
         # The same gradients, up to the order in which they are summed.
         "training.micro_batch",
         "training.checkpoint_blocks",
+        "training.parallel",
+        # The same up to rounding; a run must be able to go on where nothing can be compiled.
+        "training.compile",
     }
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,17 @@ from sightword.data.pairs import Source
 from sightword.towers.dual import DualEncoder
 from sightword.towers.lora import merge_lora
 from sightword.training.allocator import give_memory_back
-from sightword.training.budget import Budget, probe_batch, saves_memory, step_budget
+from sightword.training.budget import Budget, probe_batch, saves_memory, spare_memory, step_budget
 from sightword.training.build import Built, build
+from sightword.training.compiling import compile_towers
 from sightword.training.data import training_texts
 from sightword.training.fit import fit_projection
 from sightword.training.model_recipe import PretrainedImage
-from sightword.training.optimizer import Average, make_optimizer
+from sightword.training.optimizer import Average
 from sightword.training.randomness import random_state, set_random_state
 from sightword.training.ranks import ALONE, World
 from sightword.training.recipe import Recipe
+from sightword.training.shards import Saved, fitted, fitted_optimizer, gathered, own, whole
 from sightword.training.start import Start, load_start
 from sightword.training.step import Stepper
 from sightword.training.teacher import make_teacher
@@ -35,19 +37,17 @@ TEACHER = "teacher"  # the folder of its vectors in a run's own
 
 @dataclass
 class Setup:
-    """All that steps change is in `state()`. texts: every sentence that a sample may show. guide: the checkpoint of the
-    teacher. begun_as: the weights of the start, on the CPU, where the end is to be mixed with them."""
+    """All that steps change is in `state()`. guide: the checkpoint of the teacher. begun_as: the weights of the start,
+    on the CPU, where the end is to be mixed with them."""
 
     built: Built
     loader: Loader
     views: Views
-    optimizer: torch.optim.Optimizer
     stepper: Stepper
     average: Average | None
     device: torch.device
     budget: Budget
     recipe: Recipe
-    texts: Sequence[str]
     guide: Start | None
     begun_as: Mapping[str, Tensor]
 
@@ -59,8 +59,10 @@ class Setup:
             cache = Path(asked.cache) if asked.cache else out / TEACHER
             dim = self.built.contract.architecture.embed_dim
             source = self.loader.source
+            data = self.recipe.data
+            texts = training_texts(source, data.templates, data.first_text < 1, most=None)
             self.stepper.teacher = make_teacher(
-                asked, self.guide, source, self.texts, cache, dim, str(self.device), self.stepper.world.group
+                asked, self.guide, source, texts, cache, dim, str(self.device), self.stepper.world.group
             )
 
     @property
@@ -70,24 +72,32 @@ class Setup:
     def state(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.stepper.optimizer.state_dict(),
             "average": self.average.state if self.average else {},
             "random": random_state(self.device),
             "origin": self.built.origin(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state()` after `step` steps. The model was set up with its weights."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Go on from a `state()` after `step` steps, of any number of ranks. The model was set up with its weights."""
+        optimizer = self.stepper.optimizer
+        optimizer.load_state_dict(fitted_optimizer(state["optimizer"], optimizer))
         if self.average:
             self.average.steps = state["step"]
             for name, tensor in self.average.state.items():
-                tensor.copy_(state["average"][name])
+                own(tensor).copy_(own(fitted(state["average"][name], tensor)))
         set_random_state(state["random"], self.device)
 
     def weights(self) -> dict[str, Tensor]:
-        """Those that are the model: the average where there is one, with adapters in the layers beside them."""
-        return merge_lora(self.model, self.model.state_dict() | (self.average.state if self.average else {}))
+        """Those that are the model: the average where there is one, with adapters in the layers beside them. Where the
+        ranks share them all must ask, and the first gets them."""
+        found = self.gathered(self.model.state_dict() | (self.average.state if self.average else {}))
+        return merge_lora(self.model, found) if found else {}
+
+    def gathered(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A state of the model with whole tensors: see `shards.gathered`."""
+        stepper = self.stepper
+        return gathered(state, stepper.world.first) if stepper.sharded else dict(state)
 
     def finished(self, weights: Mapping[str, Tensor]) -> DualEncoder:
         """A model of these weights, apart from that in training."""
@@ -100,7 +110,7 @@ def set_up(
     recipe: Recipe,
     pairs: Source,
     device: torch.device,
-    weights: Mapping[str, Tensor] | None = None,
+    weights: Mapping[str, Saved] | None = None,
     origin: Mapping[str, str] | None = None,
     world: World = ALONE,
 ) -> Setup:
@@ -121,11 +131,11 @@ def set_up(
     if training.wise:
         begun_as = {name: weight.clone() for name, weight in merge_lora(built.model, built.model.state_dict()).items()}
     model = built.model.to(device)
-    if built.contract.architecture.image.kind != "vit":
-        # Convolutions are faster so.
-        model.image.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    stepper = Stepper(model, built.contract, recipe, device, world)
+    if not stepper.sharded:
+        model.lay_out()  # FSDP takes no weights that are laid out otherwise than usual
     if weights is not None:
-        model.load_state_dict(weights)
+        model.load_state_dict({name: whole(saved) for name, saved in weights.items()})
     loader = Loader(
         source=pairs,
         tokenizer=built.tokenizer,
@@ -136,22 +146,34 @@ def set_up(
         templates=recipe.data.templates,
         first=recipe.data.first_text,
         workers=recipe.data.workers,
+        lanes=recipe.data.lanes,
         rank=world.rank,
         ranks=world.size,
     )
-    optimizer = make_optimizer(model, recipe)
-    stepper = Stepper(model, built.contract, optimizer, recipe, device, world)
     if stepper.encoders.kept:
         stepper.encoders.kept.learn(texts, built.tokenizer, device)
     if training.bank:
         stepper.hold_against(sorted({pair.name for pair in pairs}), built.tokenizer)
+    probe = probe_batch(built.contract.image, built.tokenizer, texts, device)
+    budget = step_budget(stepper, probe, training, loader.ahead if loader.workers else 0)
+    budget.check(training, world.size)
+    budget = keep_pictures(loader, recipe, budget, device)
     if weights is None and isinstance(recipe.model.image, PretrainedImage) and recipe.model.image.fit:
         # One look at every picture as it is, without augmentation.
         still = replace(loader, augment=Augment(), templates=("{}",), first=1.0, rank=0, ranks=1)
         fit_projection(model, still, recipe.model.image.fit, device, stepper.encoders.encode_text)
-    average = Average(model, training.ema) if training.ema else None
-    probe = probe_batch(built.contract.image, built.tokenizer, texts, device)
-    budget = step_budget(stepper, probe, training, loader.ahead if loader.workers else 0)
-    budget.check(training)
     views = Views(built.contract.architecture.image, training)
-    return Setup(built, loader, views, optimizer, stepper, average, device, budget, recipe, texts, guide, begun_as)
+    compile_towers(stepper, probe, views, training.batch_size)
+    stepper.begin()
+    average = Average(model, training.ema) if training.ema else None
+    return Setup(built, loader, views, stepper, average, device, budget, recipe, guide, begun_as)
+
+
+def keep_pictures(loader: Loader, recipe: Recipe, budget: Budget, device: torch.device) -> Budget:
+    """The budget with the decoded pictures that the loader keeps from now on, as far as that pays and there is room."""
+    if recipe.training.steps * recipe.training.batch_size <= len(loader.source):
+        return budget  # hardly a picture is seen twice
+    spare = spare_memory(budget, device)
+    most = recipe.data.keep << 20
+    kept = loader.keep_pictures(most if spare is None else min(most, spare // 2))
+    return budget if device.type == "cuda" else replace(budget, kept=kept)

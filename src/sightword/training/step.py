@@ -12,49 +12,66 @@ from sightword.data.pairs import Batch
 from sightword.data.tokenizer import Tokenizer
 from sightword.errors import RequestError
 from sightword.objectives import InfoNCE, Sigmoid
+from sightword.towers.compiled import Compiled
 from sightword.towers.dual import DualEncoder
 from sightword.towers.recompute import recompute_blocks
 from sightword.training.bank import Bank
 from sightword.training.big_batch import backward_in_pieces, refuse_batch_statistics, split
 from sightword.training.encoders import Encoders, Terms
-from sightword.training.optimizer import set_learning_rate
+from sightword.training.optimizer import make_optimizer, set_learning_rate
 from sightword.training.ranks import ALONE, World
 from sightword.training.recipe import Recipe, TrainingRecipe
+from sightword.training.shards import average_whole, shard, total_norm
 from sightword.training.teacher import Teacher
 
 
 class Stepper:
-    """Holds what a step needs, and nothing of the run around it."""
+    """Holds what a step needs, and nothing of the run around it. sharded: whether the ranks share the model."""
 
     def __init__(
         self,
         model: DualEncoder,
         contract: Contract,
-        optimizer: torch.optim.Optimizer,
         recipe: Recipe,
         device: torch.device,
         world: World = ALONE,
     ) -> None:
         training = recipe.training
-        self.model, self.optimizer, self.device, self.world = model, optimizer, device, world
+        self.model, self.recipe, self.device, self.world = model, recipe, device, world
+        self.sharded = training.parallel == "fsdp" and world.size > 1
         self.teacher: Teacher | None = None
         self.clip = training.clip
         self.half = training.precision == "bf16" or (
             training.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
         )
         self.objective = make_objective(training, model, world)
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.rows = 0  # of the last batch, on all ranks
         self.norm = torch.zeros(())  # of the gradients, before they are clipped
         model.train()
         self.pieces = pieces(training, world)
         if self.pieces > 1 or world.size > 1:
             refuse_batch_statistics(model, "training.micro_batch" if self.pieces > 1 else "several ranks")
+        self.encoders = Encoders(model, contract.image, self.half)
+        self.compiled: Compiled | None = None
+        if training.compile and self.sharded:
+            raise RequestError("training.compile and training.parallel = 'fsdp' do not go together: leave one out")
+        if training.compile:
+            # A text tower whose features are kept computes each of them once.
+            towers = (model.image, model.text) if self.encoders.kept is None else (model.image,)
+            self.compiled = Compiled(*towers, recomputed=training.checkpoint_blocks)
         if training.checkpoint_blocks:
             recompute_blocks(model.image)
             recompute_blocks(model.text)
-        self.encoders = Encoders(model, contract.image, self.half)
-        self._shared: nn.Module | None = None
+
+    def begin(self) -> None:
+        """Share the model among the ranks, and make the optimizer of what each of them holds: before the first step,
+        and after all that looks at the weights as a whole."""
+        if self.sharded:
+            self._shared: nn.Module = shard(self.encoders, self.world.group, self.device)
+        else:
+            self._shared = self.world.share(self.encoders)
+        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimizer = make_optimizer(self.model, self.recipe)
 
     def gradients(self, batch: Batch, rate: float) -> dict[str, float]:
         """Leave the gradients of the batch (of all ranks) in the parameters, as they are (not clipped), and give the
@@ -66,7 +83,7 @@ class Stepper:
         if self.rows:
             batch = (self.teacher(batch) if self.teacher else batch).to(self.device)
             figures |= {name: float(loss) for name, loss in self.backward(batch).items()}
-            self.norm = nn.utils.get_total_norm(self._gradients())
+            self.norm = total_norm(self._gradients())
             figures["gradient"] = float(self.norm)
         return figures
 
@@ -83,8 +100,6 @@ class Stepper:
     def backward(self, batch: Batch) -> dict[str, Tensor]:
         """Leave the gradients of the batch of all ranks in the parameters; gives its loss, and with a teacher also that
         without."""
-        if self._shared is None:
-            self._shared = self.world.share(self.encoders)
         told: dict[str, Tensor] = {}
 
         def loss_of(terms: Terms) -> Tensor:
@@ -100,6 +115,8 @@ class Stepper:
             backward_in_pieces(self.encoders, self._shared, parts, loss_of, self.world.unshared(self._shared))
         else:
             loss_of(self._shared(batch)).backward()
+        if self.sharded:
+            average_whole(self.parameters, self.world.group)
         return told
 
     def hold_against(self, names: Sequence[str], tokenizer: Tokenizer) -> None:

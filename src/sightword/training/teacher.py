@@ -124,7 +124,7 @@ def make_teacher(
     and made where they are not there yet. dim: D. Raises SightwordError where the disk is full."""
     embedder = Embedder(start.model, start.contract, start.tokenizer, device=device)
     digest = hashlib.sha256(start.fingerprint.encode())
-    for word in (*(source[index].key for index in range(len(source))), "", *texts):
+    for word in (*source.keys(), "", *texts):
         digest.update(word.encode("utf-8", "surrogatepass") + b"\0")
     folder = folder / digest.hexdigest()[:16]
     make_folder(folder)

@@ -41,6 +41,10 @@ class Views:
             end += share
             self.sizes.append((round(end * training.steps), pixels))
 
+    def turns(self) -> list[int]:
+        """The first step, and all at which pictures begin to be seen otherwise."""
+        return sorted({0, *(until for until, _ in self.sizes), *([self.whole_from] if self.drop else [])})
+
     def __call__(self, batch: Batch, step: int) -> Batch:
         pixels = next((pixels for until, pixels in self.sizes if step < until), self.full)
         images = batch.images if pixels == self.full else shrink(batch.images, pixels)

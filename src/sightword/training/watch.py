@@ -65,9 +65,15 @@ class Watch:
         self._let_others_read()
         return SightwordError(self.verdict or self._who_is_behind(str(failure).strip().splitlines()[0]))
 
-    def stop(self) -> None:
+    def leave(self) -> None:
+        """The end. The store may live in the first rank: that one stays until the others need it no more."""
         self._stopped.set()
         self._thread.join()
+        with suppress(RuntimeError):
+            self.store.add("left", int(self.rank > 0))
+            deadline = time.monotonic() + SILENCE_IN_TROUBLE
+            while self.rank == 0 and self.store.add("left", 0) < self.size - 1 and time.monotonic() < deadline:
+                time.sleep(0.01)
 
     def _look(self) -> None:
         watched = range(1, self.size) if self.rank == 0 else range(1)
