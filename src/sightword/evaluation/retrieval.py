@@ -31,7 +31,7 @@ Float64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _TILE = (2048, 2048)  # texts x images: 16 MiB of scores
-_GATHER = 8192  # rows of vectors that are copied out at a time
+_GATHER = 2048  # rows of vectors that are copied out in float64 at a time
 IMAGES, TEXTS = "image_retrieval", "text_retrieval"
 
 

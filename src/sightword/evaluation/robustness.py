@@ -100,6 +100,22 @@ def style_points(
     return points
 
 
+def pm_hits(hits_N: Hits, videos: Sequence[str], frames: NDArray[np.int64], anchors: NDArray[np.int64], k: int) -> Hits:
+    """pm-k of the video shifts (Shankar et al., arXiv 1906.02168), for each of `anchors` (places in the test): whether
+    it and every judged frame of its video at most k frames away were right. pm-0 is the anchors alone; CLIP's figure
+    for a video set is the mean of pm-0 and pm-10."""
+    if not len(hits_N) == len(videos) == len(frames):
+        raise RequestError(f"{len(hits_N)} judged frames have {len(videos)} videos and {len(frames)} frame numbers")
+    of_video: dict[str, list[int]] = {}
+    for place, video in enumerate(videos):
+        of_video.setdefault(video, []).append(place)
+    found = []
+    for anchor in anchors:
+        mine = np.array(of_video[videos[anchor]])
+        found.append(hits_N[mine[np.abs(frames[mine] - frames[anchor]) <= k]].all())
+    return np.array(found, dtype=np.bool_)
+
+
 @dataclass(frozen=True)
 class Line:
     """slope and intercept in logit space, through `points`. r2: the share of the variance that it explains. residual:
