@@ -3,8 +3,8 @@
 Effective robustness is the accuracy under a shift beyond what the accuracy without it lets expect. The expectation is a
 line through reference models in logit space, logit(shift) = slope * logit(reference) + intercept, by ordinary least
 squares (Taori et al., arXiv 2007.00644; CLIP, arXiv 2103.00020, section 3.3; the paper's band is a bootstrap, ours is
-Student's: see `straight_line`). Relative robustness is the gain under the
-shift over the model before. Both are fractions: 0.195 is 19.5 points.
+Student's: see `straight_line`). Relative robustness is the gain under the shift over the model before. Both are
+fractions: 0.195 is 19.5 points.
 
 The reference accuracy is to be measured on the classes that the shifted test has (`class_shift.ClassShift.labels`).
 
