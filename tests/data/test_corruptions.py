@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import sightword
 from sightword.data.corruptions import CORRUPTIONS, STRENGTHS, Corrupted, corrupt
 from sightword.data.images import open_image
 from sightword.errors import ImageError, RequestError
@@ -102,6 +103,19 @@ def test_a_view_of_a_data_set_reads_nothing_until_it_is_opened(tmp_path: Path):
     assert [image.key for image in view] == ["a", "gone"]
     with pytest.raises(ImageError, match=r"gone\.png: no such file"):
         open_image(view[1])
+
+
+def test_a_model_takes_a_view_as_it_takes_files(checkpoint: Path):
+    model = sightword.load(checkpoint)
+    pictures = [make_picture(50, 40, seed=seed) for seed in range(3)]
+    worse = model.embed_images(Corrupted(pictures, list("abc"), "hue", 5))
+    expected = model.embed_images(
+        [corrupt(picture, "hue", 5, key) for picture, key in zip(pictures, "abc", strict=True)]
+    )
+    np.testing.assert_array_equal(worse, expected)
+    clean = model.embed_images(Corrupted(pictures, list("abc"), "hue", 0))
+    np.testing.assert_array_equal(clean, model.embed_images(pictures))
+    assert np.abs(worse - clean).max() > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from sightword.evaluation.robustness import (
     effective_robustness,
     fit_line,
     mean_point,
+    pm_hits,
     point_of,
     relative_robustness,
     style_points,
@@ -135,6 +136,18 @@ def test_styles():
     assert matched["Appl"] == Point("emoji, Appl", 1.0, 1.0, 1, 1)  # only label 0 is on both sides
     with pytest.raises(RequestError, match="no picture is of a reference group"):
         style_points("emoji", hits, groups, {"Sams"})
+
+
+def test_frames_about_an_anchor_are_judged_with_it():
+    #        video a: frames 0, 5, 10, 20 (anchors 5 and 20); video b: frame 4
+    videos, frames = ["a", "a", "b", "a", "a"], np.array([0, 5, 4, 10, 20])
+    hits, anchors = np.array([0, 1, 1, 1, 1], dtype=bool), np.array([1, 4, 2])
+    assert pm_hits(hits, videos, frames, anchors, 0).tolist() == [True, True, True]
+    assert pm_hits(hits, videos, frames, anchors, 4).tolist() == [True, True, True]
+    assert pm_hits(hits, videos, frames, anchors, 5).tolist() == [False, True, True]
+    assert pm_hits(hits, videos, frames, anchors, 20).tolist() == [False, False, True]
+    with pytest.raises(RequestError, match="5 judged frames have 4 videos"):
+        pm_hits(hits, videos[1:], frames, anchors, 0)
 
 
 def test_corruptions_are_judged_together():

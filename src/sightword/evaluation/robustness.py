@@ -3,8 +3,8 @@
 Effective robustness is the accuracy under a shift beyond what the accuracy without it lets expect. The expectation is a
 line through reference models in logit space, logit(shift) = slope * logit(reference) + intercept, by ordinary least
 squares (Taori et al., arXiv 2007.00644; CLIP, arXiv 2103.00020, section 3.3; the paper's band is a bootstrap, ours is
-Student's: see `straight_line`). Relative robustness is the gain under the
-shift over the model before. Both are fractions: 0.195 is 19.5 points.
+Student's: see `straight_line`). Relative robustness is the gain under the shift over the model before. Both are
+fractions: 0.195 is 19.5 points.
 
 The reference accuracy is to be measured on the classes that the shifted test has (`class_shift.ClassShift.labels`).
 
@@ -98,6 +98,22 @@ def style_points(
         if home.any() and away.any():
             points[group] = point_of(f"{name}, {group}", hits_N[home], hits_N[away])
     return points
+
+
+def pm_hits(hits_N: Hits, videos: Sequence[str], frames: NDArray[np.int64], anchors: NDArray[np.int64], k: int) -> Hits:
+    """pm-k of the video shifts (Shankar et al., arXiv 1906.02168), for each of `anchors` (places in the test): whether
+    it and every judged frame of its video at most k frames away were right. pm-0 is the anchors alone; CLIP's figure
+    for a video set is the mean of pm-0 and pm-10."""
+    if not len(hits_N) == len(videos) == len(frames):
+        raise RequestError(f"{len(hits_N)} judged frames have {len(videos)} videos and {len(frames)} frame numbers")
+    of_video: dict[str, list[int]] = {}
+    for place, video in enumerate(videos):
+        of_video.setdefault(video, []).append(place)
+    found = []
+    for anchor in anchors:
+        mine = np.array(of_video[videos[anchor]])
+        found.append(hits_N[mine[np.abs(frames[mine] - frames[anchor]) <= k]].all())
+    return np.array(found, dtype=np.bool_)
 
 
 @dataclass(frozen=True)
