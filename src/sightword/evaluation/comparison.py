@@ -154,8 +154,8 @@ def in_words(comparison: Comparison) -> str:
     if c.settled:
         return f"{ahead}, which the choice of samples alone would hardly make ({facts})."
     if c.p_suite is not None and c.p < LEVEL <= c.p_suite:
-        return f"{ahead}, which could be noise: among {c.tests} comparisons, one such is to be expected ({facts})."
-    if c.p < LEVEL:
+        return f"{ahead}, which could be noise: of {c.tests} comparisons, chance may well bring one such ({facts})."
+    if (c.p < LEVEL) == (c.low <= 0 <= c.high):
         return f"{ahead}, which is at the edge of noise: the test and the interval do not agree ({facts})."
     return f"{ahead}, which could be noise: these samples do not tell which of them is better ({facts})."
 
@@ -181,8 +181,9 @@ def _check_same(first: Scored, second: Scored) -> None:
         raise RequestError(
             f"{both} on {first.test}: their labels differ; evaluate both on the same version of the data"
         )
-    ignored = [np.zeros(0) if side.ignored is None else side.ignored for side in (first, second)]
-    if not np.array_equal(*ignored):
+    nothing = np.zeros(0, dtype=np.bool_)
+    one_ignored, two_ignored = (nothing if side.ignored is None else side.ignored for side in (first, second))
+    if not np.array_equal(one_ignored, two_ignored):
         raise RequestError(f"{both} on {first.test}: other labels were ignored; evaluate both on the same data")
 
 

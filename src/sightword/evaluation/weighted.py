@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -159,7 +160,9 @@ class _Ranked(ClassMean):
 
     needs_negatives = False
 
-    def __init__(self, scores_NC: NDArray[np.floating], positive_NC: Bools, counted_NC: Bools | None = None) -> None:
+    def __init__(
+        self, scores_NC: NDArray[np.floating[Any]], positive_NC: Bools, counted_NC: Bools | None = None
+    ) -> None:
         self.n, self.classes = scores_NC.shape
         self.rankings: dict[int, _Ranking] = {}
         smaller: list[int] = []
@@ -219,15 +222,21 @@ class RocAuc(_Ranked):
         return 1 - _ratio((here_GB * above_GB).sum(axis=0), positives_B * (steps.total - positives_B))
 
 
-def _rank(scores: NDArray[np.floating], positive: Bools, samples: Ints) -> _Ranking:
-    order = np.argsort(-scores, kind="stable")
-    falling, hit = scores[order], positive[order]
-    starts = np.concatenate([[0], np.flatnonzero(falling[1:] != falling[:-1]) + 1])
-    ends = np.append(starts[1:], len(order))
-    true = np.concatenate([[0], np.cumsum(hit)])
+def steps_down(scores_N: NDArray[np.floating[Any]]) -> tuple[Ints, Ints]:
+    """The samples by falling score [N], and where the steps of equal score end in that order."""
+    order = np.argsort(-scores_N, kind="stable")
+    falling = scores_N[order]
+    return order, np.append(np.flatnonzero(falling[1:] != falling[:-1]) + 1, len(order))
+
+
+def _rank(scores_N: NDArray[np.floating[Any]], positive_N: Bools, samples_N: Ints) -> _Ranking:
+    order, ends = steps_down(scores_N)
+    starts = np.concatenate([[0], ends[:-1]])
+    hit_N = positive_N[order]
+    true = np.concatenate([[0], np.cumsum(hit_N)])
     holds = true[ends] > true[starts]
     starts, ends = starts[holds], ends[holds]
-    return _Ranking(samples[order], starts, ends, samples[order[hit]], true[starts], true[ends])
+    return _Ranking(samples_N[order], starts, ends, samples_N[order[hit_N]], true[starts], true[ends])
 
 
 def _sums(weights_NB: Floats) -> Floats:
