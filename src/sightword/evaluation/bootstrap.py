@@ -62,14 +62,7 @@ def bootstrap(statistic: Statistic, groups: Sequence[str] = (), seed: int = 0, r
     value = statistic.value
     if math.isnan(value):
         raise RequestError("nothing to measure: no class has what the metric needs (positives; for an AUC, negatives)")
-    units, unit_N = _units(groups, statistic.n)
-    rng = np.random.default_rng(seed)
-    values_B = np.concatenate(
-        [
-            statistic(counts if unit_N is None else counts[unit_N])
-            for counts in _resamples(units, statistic.n, resamples, rng)
-        ]
-    )
+    values_B, units = resample(statistic, groups, seed, resamples)
     values_B = values_B[~np.isnan(values_B)]
     worth = min(statistic.effective_n, units)
     freedom = max(1.0, worth - 1)
@@ -82,6 +75,16 @@ def bootstrap(statistic: Statistic, groups: Sequence[str] = (), seed: int = 0, r
     return Estimate(value, min(low, value), max(high, value), bias, error, freedom)
 
 
+def resample(statistic: Statistic, groups: Sequence[str], seed: int, resamples: int) -> tuple[Floats, int]:
+    """The statistic of each resample [B], and the number of units that were drawn from."""
+    units, unit_N = _units(groups, statistic.n)
+    rng = np.random.default_rng(seed)
+    parts = [
+        statistic(drawn if unit_N is None else drawn[unit_N]) for drawn in _draw(units, statistic.n, resamples, rng)
+    ]
+    return np.concatenate(parts), units
+
+
 def _units(groups: Sequence[str], n: int) -> tuple[int, NDArray[np.intp] | None]:
     if not len(groups):
         return n, None
@@ -91,7 +94,7 @@ def _units(groups: Sequence[str], n: int) -> tuple[int, NDArray[np.intp] | None]
     return len(names), unit_N
 
 
-def _resamples(units: int, n: int, resamples: int, rng: np.random.Generator) -> Iterator[Floats]:
+def _draw(units: int, n: int, resamples: int, rng: np.random.Generator) -> Iterator[Floats]:
     """How often each unit was drawn, [units, some of the resamples]."""
     together = max(1, _CELLS // n)
     for start in range(0, resamples, together):

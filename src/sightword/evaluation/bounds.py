@@ -29,8 +29,8 @@ DELTA = 0.05
 
 @dataclass(frozen=True, slots=True)
 class ErrorBound:
-    """error: of the n samples on which the prompt was chosen. kl, occam, mcallester: with confidence 1 - delta the error
-    on new samples is at most this; 1 says nothing."""
+    """error: of the n samples on which the prompt was chosen. kl, occam, mcallester: with confidence 1 - delta the
+    error on new samples is at most this; 1 says nothing."""
 
     error: float
     n: int
@@ -45,8 +45,8 @@ class ErrorBound:
 
 
 def error_bound(errors: int, n: int, nats: float, delta: float = DELTA) -> ErrorBound:
-    """errors: samples that the chosen prompt has wrong (top 1), of the n it was chosen on. nats: what it costs under the
-    prior (`subset_nats`, `token_nats`)."""
+    """errors: samples that the chosen prompt has wrong (top 1), of the n it was chosen on. nats: what it costs under
+    the prior (`subset_nats`, `token_nats`)."""
     if n < 1 or not 0 <= errors <= n:
         raise RequestError(f"a bound from {errors} errors of {n} samples: need 0 … n errors of at least one")
     if not (0 < delta < 1 and 0 <= nats < math.inf):
@@ -64,8 +64,8 @@ def error_bound(errors: int, n: int, nats: float, delta: float = DELTA) -> Error
 
 
 def subset_nats(candidates: int, chosen: int) -> float:
-    """Of an ensemble of `chosen` templates out of a list of `candidates` that was there before: first their number, then
-    which, each as likely as the other."""
+    """Of an ensemble of `chosen` templates out of a list of `candidates` that was there before: first their number,
+    then which, each as likely as the other."""
     if not 1 <= chosen <= candidates:
         raise RequestError(f"{chosen} templates chosen of {candidates}")
     return math.log(candidates) + math.log(math.comb(candidates, chosen))

@@ -4,7 +4,9 @@ Forward selection: the template that scores best alone, then each time the one t
 until none does. The ensemble is the head of `zero_shot`: unit vectors averaged, brought to unit length.
 
 A score on the samples that chose is flattering. What was chosen says on which data, and data for testing are refused.
-How wrong the choice may be on new pictures: `evaluation.bounds`. Shapes: T templates, C classes, D joint space, N samples.
+How wrong the choice may be on new pictures: `evaluation.bounds`.
+
+Shapes: T templates, C classes, D joint space, N samples.
 """
 
 from __future__ import annotations
@@ -50,8 +52,8 @@ def refuse_test_data(split: str, purpose: str) -> None:
     """Raises RequestError for a split that is for testing. Whatever chooses something asks first."""
     if split.casefold().strip().startswith(("test", "eval")) or not split.strip():
         raise RequestError(
-            f"{purpose}: split {split!r} is for testing, and nothing may be chosen on it; give the validation split, or "
-            "hold out a part of the training data"
+            f"{purpose}: split {split!r} is for testing, and nothing may be chosen on it; give the validation "
+            "split, or hold out a part of the training data"
         )
 
 
