@@ -56,8 +56,8 @@ def bootstrap(statistic: Statistic, groups: Sequence[str] = (), seed: int = 0, r
     shows in how much higher the value of half of the samples is. Resamples, which hold samples twice, show it badly.
     Of the ways tried (percentile, BC, BCa; benchmarks/coverage.py) this is the one that covers AUC near 1 and average
     precision. The interval always reaches the value. Where all resamples agree (nothing wrong in the sample), it is the
-    score interval of `statistic.effective_n`. With fewer than about 20 groups, or 5 samples in a class, it is too
-    short.
+    score interval of `statistic.effective_n`. With fewer than about 20 groups it is too
+    short, and with one sample a class (mean per class) by up to a fifth.
 
     Raises RequestError where there is nothing to measure, or another number of groups than of samples.
     """
