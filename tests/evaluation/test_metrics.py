@@ -4,6 +4,8 @@ labels that do not count; wrong scores and labels."""
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -186,6 +188,12 @@ def test_classes_without_samples_or_positives_are_left_out():
 
 
 # With intervals.
+
+
+def test_measuring_loads_no_torch():
+    rooms = "sightword.evaluation.comparison, sightword.evaluation.selective, sightword.labels.prompt_choice"
+    program = f"import sys, {rooms}; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_shares_have_wilsons_interval_and_others_a_bootstrap():
