@@ -263,6 +263,8 @@ def test_other_wrong_requests_are_named():
         METRICS["map"](GOOD[0], np.zeros((6, 7), dtype=bool))
     with pytest.raises(RequestError, match="no mean over classes"):
         measure("top1", *GOOD, over_classes=True)
+    with pytest.raises(RequestError, match="over groups or over classes"):
+        measure("mean_per_class", *GOOD, groups=["a"] * 6, over_classes=True)
     with pytest.raises(RequestError, match="2 groups for 6 samples"):
         measure("top1", *GOOD, groups=["a", "b"])
 
