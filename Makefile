@@ -29,7 +29,8 @@ format: .venv/tested
 # For benchmarks/ only. Without their dependencies, which would bring a CUDA build of torch.
 peers: .venv/tested
 	@$(PIP) regex sentencepiece pandas
-	@$(PIP) --no-deps open_clip_torch==3.3.0 clip-benchmark==1.6.2 torchvision timm webdataset==0.2.86 braceexpand==0.1.7
+	@$(PIP) --no-deps open_clip_torch==3.3.0 torchvision timm webdataset==0.2.86 braceexpand==0.1.7
+	@$(PIP) --no-deps clip-benchmark==1.6.2 torchmetrics==1.9.0 lightning-utilities==0.15.3
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -4,6 +4,8 @@ labels that do not count; wrong scores and labels."""
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -188,6 +190,12 @@ def test_classes_without_samples_or_positives_are_left_out():
 # With intervals.
 
 
+def test_measuring_loads_no_torch():
+    rooms = "sightword.evaluation.comparison, sightword.evaluation.selective, sightword.labels.prompt_choice"
+    program = f"import sys, {rooms}; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
 def test_shares_have_wilsons_interval_and_others_a_bootstrap():
     scores, labels = single()
     for metric in METRICS:
@@ -255,6 +263,8 @@ def test_other_wrong_requests_are_named():
         METRICS["map"](GOOD[0], np.zeros((6, 7), dtype=bool))
     with pytest.raises(RequestError, match="no mean over classes"):
         measure("top1", *GOOD, over_classes=True)
+    with pytest.raises(RequestError, match="over groups or over classes"):
+        measure("mean_per_class", *GOOD, groups=["a"] * 6, over_classes=True)
     with pytest.raises(RequestError, match="2 groups for 6 samples"):
         measure("top1", *GOOD, groups=["a", "b"])
 

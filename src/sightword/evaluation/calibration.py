@@ -49,7 +49,8 @@ class Calibration:
     """temperature: what the logits were divided by; 1 where nothing was fitted. scores: what the scores therefore are.
     n: samples. ece_equal_width, ece_equal_mass: expected calibration error with either kind of bins.
     ece_if_calibrated: the 2.5th, 50th and 97.5th percentile of ece_equal_width of a model of these confidences that is
-    calibrated to perfection: with few samples, that is far from 0. brier: 0 … 2, summed over the classes. nll: nats.
+    calibrated to perfection: 1,500 samples in 15 bins come out near 0.03 all the same. brier: 0 … 2, summed over the
+    classes. nll: nats.
     reliability: the equal-width bins that are not empty."""
 
     temperature: float

@@ -80,9 +80,8 @@ def compare_all(records: Sequence[Record], seed: int = 0) -> list[Comparison]:
                 metric = first.settings["metrics"][0]
                 one, two = (_statistic(record, prompt, metric) for record in (first, second))
                 test = f"{first.data['name']}, {prompt}"
-                share = find_metric(metric).share
                 names = models[taken[0]], models[other]
-                found.append(compare_statistics(metric, test, *names, one, two, share, seed=seed))
+                found.append(compare_statistics(metric, test, names, one, two, seed=seed))
     return holm(found)
 
 

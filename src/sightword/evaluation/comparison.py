@@ -81,33 +81,31 @@ def compare(metric: str, first: Scored, second: Scored, seed: int = 0) -> Compar
     _check_same(first, second)
     chosen = find_metric(metric)
     one, two = (chosen.statistic(side.scores, side.labels, side.ignored) for side in (first, second))
-    return compare_statistics(metric, first.test, first.model, second.model, one, two, chosen.share, first.groups, seed)
+    return compare_statistics(metric, first.test, (first.model, second.model), one, two, first.groups, seed)
 
 
 def compare_statistics(
     metric: str,
     test: str,
-    first: str,
-    second: str,
+    models: tuple[str, str],
     one: Statistic,
     two: Statistic,
-    share: bool,
     groups: Sequence[str] = (),
     seed: int = 0,
 ) -> Comparison:
-    """`compare`, of what the models named `first` and `second` got on the same samples. share: they are shares."""
+    """`compare`, of what two models got on the same samples, as statistics of one metric."""
     estimate = bootstrap(Difference(two, one), groups, seed)
     only: tuple[int, int] | None = None
     p, method = estimate.p, "paired cluster bootstrap" if len(groups) else "paired bootstrap"
-    if share and isinstance(one, Mean) and isinstance(two, Mean):
+    if find_metric(metric).share and isinstance(one, Mean) and isinstance(two, Mean):
         only = int((one.values_N > two.values_N).sum()), int((two.values_N > one.values_N).sum())
         if not len(groups):
             p, method = mcnemar(*only)
     return Comparison(
         test=test,
         metric=metric,
-        first=first,
-        second=second,
+        first=models[0],
+        second=models[1],
         n=one.n,
         value_first=one.value,
         value_second=two.value,

@@ -97,6 +97,8 @@ def measure(
     chosen = find_metric(metric)
     statistic = chosen.statistic(scores_NC, labels, ignored)
     kind: IntervalKind
+    if over_classes and len(groups):
+        raise RequestError("an interval is over groups or over classes: give one of them")
     if over_classes:
         kind = "bootstrap over classes"
         estimate = bootstrap(_class_by_class(metric, statistic), seed=seed)

@@ -112,18 +112,20 @@ def risk_coverage(confidence_N: Scores, right_N: Bools, seed: int = 0) -> RiskCo
         if not points or kept > points[-1].kept:
             low, high = wilson(int(wrong[kept]), kept)
             points.append(Abstention(kept / len(order), kept, float(wrong[kept] / kept), low, high))
-    area = _Area(confidence_N, right_N)
+    area = RiskArea(confidence_N, right_N)
     estimate = bootstrap(area, seed=seed)
     return RiskCoverage(
         points=tuple(points),
         aurc=Measured("aurc", estimate.value, estimate.low, estimate.high, area.n, "bootstrap"),
-        aurc_best=_Area(right_N.astype(np.float64) + np.linspace(0, 0.5, len(right_N)), right_N).value,
+        aurc_best=RiskArea(right_N.astype(np.float64) + np.linspace(0, 0.5, len(right_N)), right_N).value,
     )
 
 
-class _Area(Statistic):
+class RiskArea(Statistic):
     """The mean, over the samples, of the risk among those at least as confident (Geifman, Uziel and El-Yaniv 2019,
     arXiv 1805.08206)."""
+
+    bias_order = 1.0
 
     def __init__(self, confidence_N: Scores, right_N: Bools) -> None:
         self.n = len(right_N)
