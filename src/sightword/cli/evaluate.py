@@ -22,12 +22,8 @@ def evaluate(
         list[Literal["zero-shot", "retrieval"]] | None,
         Parameter(consume_multiple=True, negative=(), help="Each data set's own otherwise."),
     ] = None,
-    out: Annotated[Path, Parameter(help="The folder of the results; what is there is not made again.")] = Path(
-        "results"
-    ),
-    compare: Annotated[
-        bool, Parameter(negative=(), help="Only show what is in --out, whichever runs made it.")
-    ] = False,
+    out: Annotated[Path, Parameter(help="The folder of the results; what is there is kept.")] = Path("results"),
+    compare: Annotated[bool, Parameter(negative=(), help="Only show what is in --out.")] = False,
     seed: Annotated[int, Parameter(help="Of intervals and of what is drawn.")] = 0,
     device: Device = "auto",
     precision: Precision = "fp32",

@@ -60,7 +60,7 @@ def results_table(rows: Iterable[Row]) -> Table:
                 f"{top1.n:,}",
                 f"{top1.classes:,}",
                 prompt,
-                f"{100 * top1.value:.1f} ({100 * top1.low:.1f}–{100 * top1.high:.1f})",
+                _share(top1),
                 f"{100 * top5.value:.1f}",
             ]
         )
@@ -73,6 +73,10 @@ def results_table(rows: Iterable[Row]) -> Table:
         ("top-5", True),
     ]
     return table(headings, lines)
+
+
+def _share(row: Row) -> str:
+    return f"{100 * row.value:.1f} ({100 * row.low:.1f}–{100 * row.high:.1f})"
 
 
 def evaluation_table(found: EvaluationTable) -> Table:

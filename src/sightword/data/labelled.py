@@ -149,6 +149,19 @@ class Captioned:
     def __len__(self) -> int:
         return len(self.images)
 
+    def take(self, rows: NDArray[np.int64]) -> Captioned:
+        """These pictures alone, in this order, with their captions."""
+        place_N = np.full(len(self), -1)
+        place_N[rows] = np.arange(len(rows))
+        texts = np.flatnonzero(place_N[self.image_of_text] >= 0)
+        return replace(
+            self,
+            images=[self.images[row] for row in rows],
+            texts=[self.texts[text] for text in texts.tolist()],
+            image_of_text=place_N[self.image_of_text[texts]],
+            keys=[self.keys[row] for row in rows],
+        )
+
     def fingerprint(self, whole: bool = False) -> str:
         """As that of `Labelled`, of the captions in the place of classes and labels."""
         digest = hashlib.sha256("\0".join((*self.texts, "")).encode("utf-8", "surrogatepass"))

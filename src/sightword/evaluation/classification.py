@@ -17,7 +17,7 @@ from sightword.embedding.base import BaseEmbedder, Vectors
 from sightword.evaluation.calibration import calibrate, softmax
 from sightword.evaluation.confusion import class_accuracies, confusions
 from sightword.evaluation.gallery import Gallery, gallery
-from sightword.evaluation.metrics import measure, ranks
+from sightword.evaluation.metrics import measure, ranks, single_ranks
 from sightword.evaluation.rows import Row
 from sightword.evaluation.selective import cutoffs, risk_coverage
 from sightword.labels.zero_shot import zero_shot_head
@@ -68,7 +68,7 @@ def classify(
             outcomes[f"scores {prompt}"] = logits_NC
         if data.multi_label:
             continue
-        outcomes[f"rank {prompt}"] = ranks(logits_NC, data.labels).astype(np.int32)
+        outcomes[f"rank {prompt}"] = single_ranks(logits_NC, data.labels).astype(np.int32)
         details[prompt] = _details(data, logits_NC, seed)
         galleries[prompt] = gallery(data, softmax(logits_NC))
     return Outcome(tuple(rows), details, outcomes, galleries)

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from sightword.data.images import ImageLike, flatten, open_image
 from sightword.data.labelled import Labelled
 from sightword.data.pairs import fraction_of
-from sightword.embedding.base import Vectors
 from sightword.evaluation.intervals import wilson
-from sightword.evaluation.metrics import ranks
+from sightword.evaluation.metrics import Scores, single_ranks
 
 OF_EACH = 12  # hits and misses
 _BEST = 5
@@ -64,10 +63,10 @@ class Gallery:
         return asdict(self)
 
 
-def gallery(data: Labelled, scores_NC: Vectors, of_each: int = OF_EACH) -> Gallery:
+def gallery(data: Labelled, scores_NC: Scores, of_each: int = OF_EACH) -> Gallery:
     """Of a test with one label a picture. In the order of a hash of the keys, so that nobody and nothing chose the good
     ones. scores_NC: softmax."""
-    rank_N = ranks(scores_NC, data.labels)
+    rank_N = single_ranks(scores_NC, data.labels)
     hits_N: NDArray[np.bool_] = rank_N < 1
     order = sorted(range(len(data)), key=lambda i: fraction_of(data.keys[i]))
     chosen = [i for i in order if hits_N[i]][:of_each] + [i for i in order if not hits_N[i]][:of_each]
@@ -78,7 +77,7 @@ def gallery(data: Labelled, scores_NC: Vectors, of_each: int = OF_EACH) -> Galle
     return Gallery(shown, hits, len(hits_N), len(data.classes), mean, claim)
 
 
-def _shown(data: Labelled, i: int, scores_C: Vectors, rank: int) -> Shown:
+def _shown(data: Labelled, i: int, scores_C: Scores, rank: int) -> Shown:
     best_K: Sequence[int] = np.argsort(-scores_C, kind="stable")[:_BEST].tolist()
     true = int(data.labels[i])
     return Shown(

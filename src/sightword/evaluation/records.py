@@ -32,9 +32,9 @@ _COLUMNS = ("value", "low", "high", "n", "classes")
 @dataclass(frozen=True)
 class Record:
     """model: `name`, `fingerprint`, `parameters`, `precision`. data: `name`, `title`, `split`, `count`, `classes`,
-    `fingerprint`, `skipped`, `made`. task: `zero-shot`, `retrieval`, … . settings: all that was chosen (prompts, seeds).
-    rows: the figures. details: what a report draws, as plain values. outcomes: per sample, what tests between models
-    compare: bool or float [N] by name, in the order of the data set."""
+    `fingerprint`, `unreadable`, `remarks`, `licence`, `source`. task: `zero-shot`, `retrieval`, … . settings: all that
+    was chosen (prompts, metrics, seed). rows: the figures. details: what a report draws, as plain values. outcomes: by
+    name, of each sample, what tests between models compare, in the order of the data set."""
 
     model: Mapping[str, Any]
     data: Mapping[str, Any]
@@ -85,7 +85,7 @@ class Results:
         """The samples first: where the record itself is there, all of it is."""
         path = self.folder / _RECORDS / f"{record.name}.json"
         with whole_file(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **record.outcomes)
+            np.savez_compressed(file, allow_pickle=False, **record.outcomes)
         with whole_file(path) as temporary:
             temporary.write_text(json.dumps(record.to_json(), ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from sightword import __version__
 from sightword.data.labelled import Captioned, Labelled
 from sightword.data.pairs import Skipped
@@ -146,9 +148,11 @@ def _read(
     if len(errors) > UNREADABLE * len(data):
         place, first = next(iter(errors.items()))
         raise SightwordError(
-            f"{data}: {len(errors):,} of {len(data):,} pictures cannot be read, and more than {UNREADABLE:.0%} of a test "
-            f"must not be missing; the first is {data.keys[place]}: {first.reason}"
+            f"{data}: {len(errors):,} of {len(data):,} pictures cannot be read, and no more than {UNREADABLE:.0%} of a "
+            f"test may be missing; the first is {data.keys[place]}: {first.reason}"
         )
     unreadable = [Skipped(data.keys[place], error.reason) for place, error in errors.items()]
-    kept = [place for place in range(len(data)) if place not in errors]
-    return vectors, data if not errors else data.take(kept), unreadable
+    if not errors:
+        return vectors, data, []
+    kept = np.array([place for place in range(len(data)) if place not in errors])
+    return vectors, data.take(kept), unreadable
