@@ -173,6 +173,12 @@ class LinearProbe:
         right = predicted == y_N
         return float(right.all(axis=1).mean() if self.multi_label_ else right.mean())
 
+    def measure(self, X: ArrayLike, y: ArrayLike) -> float:
+        """The metric that chooses among strengths."""
+        p_NC, truth = self.predict_proba(X), self._truth(np.asarray(y), "y")
+        _check_lengths(len(p_NC), len(truth), "X", "y")
+        return self._measure(p_NC, truth)
+
     def _strengths(self) -> tuple[float, ...]:
         asked = SWEEP if self.strengths is None else self.strengths
         found = tuple(float(one) for one in (asked if isinstance(asked, Iterable) else (asked,)))
@@ -248,7 +254,8 @@ class LinearProbe:
             solution = problem.solve(strengths[place])
             score = None
             if rest is not None:
-                score = self._measure(_logits(rest[0], solution.weights, solution.intercept), rest[1])
+                logits_NC = _logits(rest[0], solution.weights, solution.intercept)
+                score = self._measure(self._probabilities(logits_NC), rest[1])
             found[place] = solution, score
             if best is None or (score is not None and (score, -place) > (found[best][1], -best)):
                 best = place
@@ -270,8 +277,7 @@ class LinearProbe:
         self._warn([solution for solution, _ in found.values()])
         return found[best][0]
 
-    def _measure(self, logits_NC: Features, truth: Truth) -> float:
-        p_NC = self._probabilities(logits_NC)
+    def _measure(self, p_NC: Features, truth: Truth) -> float:
         if callable(self.metric):
             return float(self.metric(p_NC, truth))
         if self.metric not in ("accuracy", "mean_per_class"):
