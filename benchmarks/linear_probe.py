@@ -184,9 +184,10 @@ def main() -> None:
     LinearProbe(1.0).fit(train[0][:2000], train[1][:2000])  # warm-up
     rounds: list[dict[str, Any]] = []
     for number in range(args.rounds):
-        done = {side: sides[side]() for side in args.sides}
-        for side, result in done.items():
-            shown = {key: value for key, value in result.items() if not isinstance(value, dict)}
+        done: dict[str, Any] = {}
+        for side in args.sides:
+            done[side] = sides[side]()
+            shown = {key: value for key, value in done[side].items() if not isinstance(value, dict)}
             print(f"round {number} {side:7}", shown, flush=True)
         done["ratios"] = {side: compare(done["path"], done[side]) for side in ("cold", "warm") if side in done}
         if {"search", "clip"} <= done.keys():

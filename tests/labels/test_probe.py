@@ -229,6 +229,19 @@ def test_it_keeps_the_contract_of_scikit_learn():
     assert probe.predict_proba(x.astype(np.float64)).dtype == np.float64
 
 
+def test_it_works_in_what_scikit_learn_makes_of_estimators():
+    pytest.importorskip("sklearn")
+    from sklearn.model_selection import GridSearchCV, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x, y = make()
+    assert len(cross_val_score(LinearProbe(0.1), x, y, cv=3)) == 3
+    assert make_pipeline(StandardScaler(), LinearProbe(0.1)).fit(x, y).score(x, y) > 0.5
+    search = GridSearchCV(LinearProbe(), {"strengths": [100.0, 0.1]}, cv=3).fit(x, y)
+    assert search.best_params_ == {"strengths": 0.1}
+
+
 def test_labels_may_be_words_and_any_numbers():
     x, y = make()
     words = np.array(["ape", "bee", "cow", "dog", "eel"])

@@ -16,6 +16,7 @@ Shapes: N samples, D features, C classes or labels.
 from __future__ import annotations
 
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -100,6 +101,12 @@ class LinearProbe:
                 raise RequestError(f"LinearProbe has no parameter {name!r}: it has {', '.join(_parameters())}")
             setattr(self, name, value)
         return self
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn asks of an estimator before it puts it into its pipelines and searches. Whoever asks has
+        loaded it."""
+        kinds = sys.modules["sklearn.utils"]
+        return kinds.Tags("classifier", kinds.TargetTags(required=True), classifier_tags=kinds.ClassifierTags())
 
     def fit(
         self,
