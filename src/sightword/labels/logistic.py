@@ -42,20 +42,28 @@ _LARGE = 2**26  # multiplications of a pass from which float32 comes first
 _BLOCK = 2**19  # logits at a time, so that they stay in the cache
 _BLOCK_GPU = 2**27
 _PATIENCE = 6  # iterations at one strength after which float32 is taken to be at its end
+_RENEW = 4  # iterations after which the spread is computed again
 _SLOPE = 0.9  # of Wolfe's second condition
 _DECREASE = 1e-4  # of the first
 
 
+class Spread(NamedTuple):
+    """The sum over the samples of the second derivatives by the logits, [C, C]: its eigenvalues and axes."""
+
+    values: Tensor
+    axes: Tensor
+
+
 class Point(NamedTuple):
     """A place and what is known of it, without the penalty. weights [R, C]; intercept [C], that of centred features;
-    the gradients of the loss; spread [C, C]: the sum over the samples of the second derivatives by the logits."""
+    the gradients of the loss; the spread, here or at a place nearby."""
 
     weights: Tensor
     intercept: Tensor
     loss: float
     by_weights: Tensor
     by_intercept: Tensor
-    spread: Tensor
+    spread: Spread
 
     def objective(self, strength: float) -> float:
         return self.loss + strength / 2 * float(self.weights.square().sum())
@@ -143,7 +151,7 @@ class LogisticPath:
             if gap <= self.tol or iterations >= self.max_iter or stuck:
                 break
             iterations += 1
-            better = self._step(point, move, strength) if iterations != _PATIENCE or self._exact else None
+            better = self._step(point, move, strength, iterations) if iterations != _PATIENCE or self._exact else None
             if better is not None:
                 self._learn(point, better)
                 point = better
@@ -210,8 +218,7 @@ class LogisticPath:
         return guess if guess.objective(strength) < best.objective(strength) else best
 
     def _direction(self, point: Point, strength: float) -> Move:
-        spread_C, turn_CC = torch.linalg.eigh(point.spread)
-        spread_C = spread_C.clamp(min=0)
+        spread_C, turn_CC = point.spread.values.clamp(min=0), point.spread.axes
         inverse_RC = 1 / (torch.outer(self.variances_R, spread_C / len(self.x_NR)) + strength)
         # The logits of a softmax may all grow alike without any change: no step is made in that direction.
         flat_C = spread_C <= 1e-12 * spread_C.max()
@@ -248,12 +255,15 @@ class LogisticPath:
         gap = min(decrease / scale, bound) / 2
         return Move(weights_RC, intercept_C, decrease, gap, math.sqrt(squared + of_intercept))
 
-    def _step(self, point: Point, move: Move, strength: float) -> Point | None:
+    def _step(self, point: Point, move: Move, strength: float, iteration: int) -> Point | None:
         """A point that is better; None where there is none to be found. The full step is nearly always taken."""
         start, length = point.objective(strength), 1.0
+        spread = None if iteration % _RENEW == 0 else point.spread
         noise = torch.finfo(self.x_NR.dtype).eps * abs(start)
         while length > 1e-6:
-            there = self._evaluate(point.weights - length * move.weights, point.intercept - length * move.intercept)
+            there = self._evaluate(
+                point.weights - length * move.weights, point.intercept - length * move.intercept, spread
+            )
             end = there.objective(strength)
             slope = float(
                 _dot(move.weights, there.by_weights + strength * there.weights)
@@ -275,15 +285,17 @@ class LogisticPath:
         if bend > 0:
             self.pairs = [*self.pairs, pair][-_PAIRS:]
 
-    def _evaluate(self, weights_RC: Tensor, intercept_C: Tensor) -> Point:
-        """One pass over the samples, block by block. Sums over blocks are float64."""
+    def _evaluate(self, weights_RC: Tensor, intercept_C: Tensor, spread: Spread | None = None) -> Point:
+        """One pass over the samples, block by block. Sums over blocks are float64. spread: what is taken for that of
+        this place; None computes it."""
         kind = self.x_NR.dtype
         weights = weights_RC.to(kind)
         # The intercept belongs to centred features: that is better conditioned, and the minimum is the same.
         offset_C = (intercept_C - self.mean_R @ weights_RC).to(kind)
         zeros = weights_RC.new_zeros
         loss, by_intercept_C = zeros(()), zeros(self.columns)
-        by_weights_CR, spread_CC = zeros(self.columns, len(weights)), zeros(self.columns, self.columns)
+        by_weights_CR = zeros(self.columns, len(weights))
+        spread_CC = zeros(self.columns, self.columns) if spread is None else None
         block = max(256, (_BLOCK if self.device.type == "cpu" else _BLOCK_GPU) // self.columns)
         for first in range(0, len(self.x_NR), block):
             rows = slice(first, first + block)
@@ -292,18 +304,26 @@ class LogisticPath:
             by_weights_CR += residual_BC.T @ self.x_NR[rows]
             by_intercept_C += residual_BC.sum(dim=0, dtype=torch.float64)
         by_weights_RC = by_weights_CR.T - torch.outer(self.mean_R, by_intercept_C)
-        return Point(weights_RC, intercept_C, float(loss), by_weights_RC, by_intercept_C, spread_CC)
+        if spread_CC is not None:
+            spread = Spread(*torch.linalg.eigh(spread_CC))
+        assert spread is not None
+        return Point(weights_RC, intercept_C, float(loss), by_weights_RC, by_intercept_C, spread)
 
-    def _residual(self, logits_BC: Tensor, rows: slice, loss: Tensor, spread_CC: Tensor) -> Tensor:
-        """The derivative of the loss by the logits; the loss, and the second derivatives, are added to the sums."""
+    def _residual(self, logits_BC: Tensor, rows: slice, loss: Tensor, spread_CC: Tensor | None) -> Tensor:
+        """The derivative of the loss by the logits, in whose place it is; the loss, and the second derivatives where
+        they are asked for, are added to the sums."""
         target = self.targets[rows]
         if self.loss == "softmax":
-            whole_B1 = logits_BC.logsumexp(dim=1, keepdim=True)
-            loss += (whole_B1 - logits_BC.gather(1, target[:, None])).sum(dtype=torch.float64)
-            p_BC = logits_BC.sub_(whole_B1).exp_()
-            spread_CC -= p_BC.T @ p_BC
-            spread_CC.diagonal().add_(p_BC.sum(dim=0, dtype=torch.float64))
-            return p_BC.scatter_add_(1, target[:, None], -torch.ones_like(whole_B1))
+            logits_BC -= logits_BC.amax(dim=1, keepdim=True)
+            true_B1 = logits_BC.gather(1, target[:, None])
+            p_BC = logits_BC.exp_()  # once: exponentials are a good part of a pass
+            total_B1 = p_BC.sum(dim=1, keepdim=True)
+            loss += (total_B1.log() - true_B1).sum(dtype=torch.float64)
+            p_BC /= total_B1
+            if spread_CC is not None:
+                spread_CC -= p_BC.T @ p_BC
+                spread_CC.diagonal().add_(p_BC.sum(dim=0, dtype=torch.float64))
+            return p_BC.scatter_add_(1, target[:, None], -torch.ones_like(total_B1))
         truth_BC = target.to(logits_BC.dtype)
         losses_BC = torch.nn.functional.binary_cross_entropy_with_logits(logits_BC, truth_BC, reduction="none")
         p_BC = logits_BC.sigmoid_()
@@ -312,7 +332,8 @@ class LogisticPath:
             for of_each in (losses_BC, second_BC, residual_BC):
                 of_each.mul_(self.counted[rows])
         loss += losses_BC.sum(dtype=torch.float64)
-        spread_CC.diagonal().add_(second_BC.sum(dim=0, dtype=torch.float64))
+        if spread_CC is not None:
+            spread_CC.diagonal().add_(second_BC.sum(dim=0, dtype=torch.float64))
         return residual_BC
 
 
