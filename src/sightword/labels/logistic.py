@@ -43,6 +43,7 @@ _BLOCK = 2**19  # logits at a time, so that they stay in the cache
 _BLOCK_GPU = 2**27
 _PATIENCE = 6  # iterations at one strength after which float32 is taken to be at its end
 _RENEW = 4  # iterations after which the spread is computed again
+_TRUST = 0.02  # of a pair: how much it may shrink the first guess. Below, it is a step so small that it is noise
 _SLOPE = 0.9  # of Wolfe's second condition
 _DECREASE = 1e-4  # of the first
 
@@ -119,7 +120,7 @@ class LogisticPath:
         columns: int,
         loss: Loss,
         counted: NDArray[np.bool_] | None = None,
-        tol: float = 1e-6,
+        tol: float = 1e-5,
         max_iter: int = 1000,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -193,7 +194,6 @@ class LogisticPath:
         if not self._exact:
             self.x_NR = self.x_NR.double()
             self.pairs.clear()
-            self.known = {s: self._evaluate(known.weights, known.intercept) for s, known in self.known.items()}
 
     @property
     def _exact(self) -> bool:
@@ -236,9 +236,12 @@ class LogisticPath:
         for pair in reversed(self.pairs):
             change_RC = pair.by_weights + strength * pair.weights
             bend = _dot(pair.weights, change_RC) + _dot(pair.intercept, pair.by_intercept)
+            guess_RC, guess_C = first_guess(change_RC, pair.by_intercept)
+            shrink = float(bend / (_dot(change_RC, guess_RC) + _dot(pair.by_intercept, guess_C)))
+            if shrink < _TRUST:
+                continue
             if not used:
-                guess_RC, guess_C = first_guess(change_RC, pair.by_intercept)
-                scale = min(1.0, float(bend / (_dot(change_RC, guess_RC) + _dot(pair.by_intercept, guess_C))))
+                scale = min(1.0, shrink)
             alpha = (_dot(pair.weights, weights_RC) + _dot(pair.intercept, intercept_C)) / bend
             weights_RC -= alpha * change_RC
             intercept_C -= alpha * pair.by_intercept
@@ -259,8 +262,8 @@ class LogisticPath:
         """A point that is better; None where there is none to be found. The full step is nearly always taken."""
         start, length = point.objective(strength), 1.0
         spread = None if iteration % _RENEW == 0 else point.spread
-        noise = torch.finfo(self.x_NR.dtype).eps * abs(start)
-        while length > 1e-6:
+        noise = 10 * torch.finfo(self.x_NR.dtype).eps * abs(start)
+        while length > (1e-6 if self._exact else 0.1):  # float64 is the better help than ever shorter steps
             there = self._evaluate(
                 point.weights - length * move.weights, point.intercept - length * move.intercept, spread
             )

@@ -79,7 +79,7 @@ class LinearProbe:
         *,
         metric: Metric = "accuracy",
         refit: bool = True,
-        tol: float = 1e-6,
+        tol: float = 1e-5,
         max_iter: int = 1000,
         device: str = "cpu",
         seed: int = 0,
