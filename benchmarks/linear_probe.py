@@ -7,10 +7,10 @@
 The features are unit vectors around a common direction, with variances that fall as a power law, in classes that
 overlap: the best strength reaches about 60 % on held-out ones, and lies inside of the sweep. All sides get float32.
 
-Sweep: the paper's 97 strengths, each fitted. `path`: ours, all of them at the default tol=1e-5. `cold`: scikit-learn's lbfgs with
-max_iter=1000 and its own tol=1e-4, each from nothing. `warm`: the same, each from the one before (warm_start), from
-strong to weak. Only every so many strengths are given to scikit-learn with `--every`; its time is then multiplied.
-Objectives are computed in float64 for all; accuracies are of validation data.
+Sweep: the paper's 97 strengths, each fitted. `path`: ours, all of them at the default tol=1e-5. `cold`: scikit-learn's
+lbfgs with max_iter=1000 and its own tol=1e-4, each from nothing. `warm`: the same, each from the one before
+(warm_start), from strong to weak. Only every so many strengths are given to scikit-learn with `--every`; its time is
+then multiplied. Objectives are computed in float64 for all; accuracies are of validation data.
 
 Search: `search` is ours with the paper's search, and `clip` is CLIP_benchmark's own: its functions train and find_peak
 (AdamW, 10 epochs, batch 64, lr 0.1: its command line's defaults) over its weight decays, on a CPU, in the order of its
