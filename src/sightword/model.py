@@ -67,7 +67,7 @@ def load(
     return Model(model, contract, tokenizer, device=device, precision=precision, decode=decode, compile=compile)
 
 
-def evaluate_models(
+def evaluate(
     models: Sequence[Model | str | Path],
     suite: Sequence[str] = ("embedded",),
     data: str | Path | None = None,
@@ -78,25 +78,25 @@ def evaluate_models(
     precision: Precision = "fp32",
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Measure models on data sets; `sightword.evaluate`.
+    """Measure models on data sets: every figure with its interval.
 
     models: loaded, or what `load` takes. suite: names of suites and data sets, or a folder or table of your own. data:
     the folder of the data sets. out: the folder of the results, which is gone on with. task: each data set's own
     without one. progress: called with (pictures done, of how many) of each data set.
     Raises RequestError where nothing of it is there.
     """
+    from sightword.evaluation import runner
     from sightword.evaluation.records import Results
-    from sightword.evaluation.runner import Subject, evaluate
     from sightword.evaluation.suites import find_data
 
     wanted = find_data(suite, data)
-    subjects = []
+    subjects: list[runner.Subject] = []
     for given in models:
         model = given if isinstance(given, Model) else load(given, device, precision, decode="exact")
         name = model.contract.provenance.get("name", "model") if isinstance(given, Model) else str(given)
-        subjects.append(Subject(name, model, sum(parameter.numel() for parameter in model.model.parameters())))
+        subjects.append(runner.Subject(name, model, sum(parameter.numel() for parameter in model.model.parameters())))
     told = (lambda what, done, of: progress(done, of)) if progress else None
-    return evaluate(subjects, wanted, Results(out), task, seed, told)
+    return runner.evaluate(subjects, wanted, Results(out), task, seed, told)
 
 
 def interpolate(start: Model | str | Path, tuned: Model | str | Path, alpha: float, device: str = "auto") -> Model:

@@ -19,8 +19,12 @@ def evaluate(
     ] = ["embedded"],  # noqa: B006
     data: Annotated[Path | None, Parameter(help="The folder of the data sets.")] = None,
     task: Annotated[
-        list[Literal["zero-shot", "retrieval"]] | None,
+        list[Literal["zero-shot", "retrieval", "robustness"]] | None,
         Parameter(consume_multiple=True, negative=(), help="Each data set's own otherwise."),
+    ] = None,
+    probe: Annotated[
+        list[Literal["linear", "few-shot"]] | None,
+        Parameter(consume_multiple=True, negative=(), help="Train on the training split, measure on the test."),
     ] = None,
     out: Annotated[Path, Parameter(help="The folder of the results; what is there is kept.")] = Path("results"),
     compare: Annotated[bool, Parameter(negative=(), help="Only show what is in --out.")] = False,
@@ -50,10 +54,11 @@ def evaluate(
     else:
         if not models:
             raise RequestError("no model: name a checkpoint folder or a repository of the Hub")
-        from sightword.model import evaluate_models
+        from sightword.model import evaluate as measure
 
+        tasks = [*(task or ()), *(probe or ())]
         with counting_progress("evaluating") as progress:
-            found = evaluate_models(models, suite, data, out, task or (), seed, device, precision, progress)
+            found = measure(models, suite, data, out, tasks, seed, device, precision, progress)
     comparisons = compare_all(found.records, seed)
     write_json(json, found.to_json() | {"comparisons": [one.to_json() for one in comparisons]})
     made = tabulate(found.records)

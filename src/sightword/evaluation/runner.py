@@ -10,13 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from sightword import __version__
 from sightword.data.labelled import Captioned, Labelled
-from sightword.data.pairs import Skipped
-from sightword.embedding.base import BaseEmbedder, Vectors
-from sightword.errors import ImageError, RequestError, SightwordError
+from sightword.embedding.base import BaseEmbedder
+from sightword.errors import RequestError, SightwordError
+from sightword.evaluation.features import Features, split_features
 from sightword.evaluation.records import Record, Results, record_name
 from sightword.evaluation.suites import Missing, Wanted, locate, open_split
 from sightword.evaluation.tasks import TASKS, Task, Work, usual_task
@@ -111,11 +109,13 @@ def _made(
 ) -> Record:
     begun = time.perf_counter()
 
-    def told(part: str) -> Callable[[int, int], None]:
-        return lambda done, of: progress(f"{subject.name} on {part}", done, of) if progress else None
+    def told(part: str, of: int) -> Callable[[int], None]:
+        return lambda done: progress(f"{subject.name} on {part}", done, of) if progress else None
 
-    vectors, read, unreadable = _read(subject.embedder, data, told(str(data)))
-    outcome = TASKS[task].run(Work(subject.embedder, wanted.spec, wanted.root, read, vectors, settings, told))
+    features = split_features(subject.embedder, data, told(str(data), len(data)))
+    _check_readable(data, features)
+    read = data if len(features.rows) == len(data) else data.take(features.rows)
+    outcome = TASKS[task].run(Work(subject.embedder, wanted.spec, wanted.root, read, features.vectors, settings, told))
     return Record(
         model=subject.to_json(),
         data={
@@ -125,7 +125,7 @@ def _made(
             "count": len(read),
             "classes": len(data.classes) if isinstance(data, Labelled) else 0,
             "fingerprint": data.fingerprint(),
-            "unreadable": [{"key": skip.key, "reason": skip.reason} for skip in unreadable],
+            "unreadable": [{"key": skip.key, "reason": skip.reason} for skip in features.skipped],
             "remarks": list(wanted.spec.remarks(data)),
             "licence": wanted.spec.licence,
             "source": wanted.spec.source,
@@ -133,26 +133,16 @@ def _made(
         task=task,
         settings=settings,
         rows=outcome.rows,
-        details=outcome.details,
+        details={**outcome.details, "galleries": {name: one.to_json() for name, one in outcome.galleries.items()}},
         outcomes=outcome.outcomes,
         seconds=time.perf_counter() - begun,
     )
 
 
-def _read(
-    embedder: BaseEmbedder, data: Labelled | Captioned, progress: Callable[[int, int], None]
-) -> tuple[Vectors, Labelled | Captioned, list[Skipped]]:
-    """The vectors of the pictures that can be read, these pictures, and the others."""
-    errors: dict[int, ImageError] = {}
-    vectors = embedder.embed_images(data.images, skipped=errors, progress=lambda done: progress(done, len(data)))
-    if len(errors) > UNREADABLE * len(data):
-        place, first = next(iter(errors.items()))
+def _check_readable(data: Labelled | Captioned, features: Features) -> None:
+    if len(features.skipped) > UNREADABLE * len(data):
+        first = features.skipped[0]
         raise SightwordError(
-            f"{data}: {len(errors):,} of {len(data):,} pictures cannot be read, and no more than {UNREADABLE:.0%} of a "
-            f"test may be missing; the first is {data.keys[place]}: {first.reason}"
+            f"{data}: {len(features.skipped):,} of {len(data):,} pictures cannot be read, and no more than "
+            f"{UNREADABLE:.0%} of a test may be missing; the first is {first.key}: {first.reason}"
         )
-    unreadable = [Skipped(data.keys[place], error.reason) for place, error in errors.items()]
-    if not errors:
-        return vectors, data, []
-    kept = np.array([place for place in range(len(data)) if place not in errors])
-    return vectors, data.take(kept), unreadable
