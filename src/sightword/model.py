@@ -91,12 +91,23 @@ def evaluate(
 
     wanted = find_data(suite, data)
     subjects: list[runner.Subject] = []
+    short = _short_names([str(given) for given in models if not isinstance(given, Model)])
     for given in models:
         model = given if isinstance(given, Model) else load(given, device, precision, decode="exact")
-        name = model.contract.provenance.get("name", "model") if isinstance(given, Model) else str(given)
+        name = model.contract.provenance.get("name", "model") if isinstance(given, Model) else short[str(given)]
         subjects.append(runner.Subject(name, model, sum(parameter.numel() for parameter in model.model.parameters())))
     told = (lambda what, done, of: progress(done, of)) if progress else None
     return runner.evaluate(subjects, wanted, Results(out), task, seed, told)
+
+
+def _short_names(names: Sequence[str]) -> dict[str, str]:
+    """What tables call models: as much of the end of each path as tells them apart, and more than a mere `model`."""
+    tails = {name: [*Path(name).parts] for name in names}
+    for length in range(1, max(map(len, tails.values()), default=0) + 1):
+        short = {name: "/".join(parts[-length:]).replace("//", "/") for name, parts in tails.items()}
+        if len({*short.values()}) == len(short) and "model" not in short.values():
+            return short
+    return {name: name for name in names}
 
 
 def interpolate(start: Model | str | Path, tuned: Model | str | Path, alpha: float, device: str = "auto") -> Model:

@@ -21,7 +21,7 @@ from sightword.evaluation.records import Results
 from sightword.evaluation.runner import Evaluation, Subject, evaluate
 from sightword.evaluation.suites import find_data
 from sightword.labels.zero_shot import zero_shot_head
-from sightword.model import Model
+from sightword.model import Model, _short_names
 from tests.conftest import make_picture
 
 CLASSES = ("circle", "square", "star")
@@ -209,3 +209,13 @@ def test_the_command(
     assert command(["evaluate", "--compare", str(checkpoint), "--out", str(out)]) == 2
     assert command(["evaluate", str(checkpoint), "--suite", "nowhere", "--out", str(out)]) == 2
     assert sightword.evaluate([checkpoint], [str(folder)], out=out).reused == 1
+
+
+def test_models_are_called_by_what_tells_them_apart():
+    assert _short_names(["runs/one/model", "runs/two/model"]) == {
+        "runs/one/model": "one/model",
+        "runs/two/model": "two/model",
+    }
+    assert _short_names(["b32", "./b16"]) == {"b32": "b32", "./b16": "b16"}
+    assert _short_names(["model"]) == {"model": "model"}
+    assert _short_names([]) == {}
