@@ -30,6 +30,7 @@ format: .venv/tested
 peers: .venv/tested
 	@$(PIP) regex sentencepiece pandas
 	@$(PIP) --no-deps open_clip_torch==3.3.0 torchvision timm webdataset==0.2.86 braceexpand==0.1.7
+	@$(PIP) --no-deps clip-benchmark==1.6.2 torchmetrics==1.9.0 lightning-utilities==0.15.3
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -41,7 +42,7 @@ peers: .venv/tested
 	@touch $@
 
 .venv/tested: .venv/installed
-	@$(PIP) --editable '.[train,emoji,pretrained,export,ray,dev]'
+	@$(PIP) --editable '.[train,emoji,pretrained,export,ray,embedded,dev]'
 	@touch $@
 
 clean:

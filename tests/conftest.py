@@ -20,6 +20,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 import sightword
@@ -31,6 +32,10 @@ from sightword.data.tokenizer import Tokenizer, train_tokenizer
 from sightword.model import Model
 from sightword.towers.dual import DualEncoder
 from sightword.towers.presets import preset
+
+# A busy machine is no failure.
+settings.register_profile("sightword", deadline=None)
+settings.load_profile("sightword")
 
 # transformers imports torchvision where that is installed, and torchvision may be a build for another torch.
 declare_operators()

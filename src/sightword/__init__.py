@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sightword.embedding.bulk import embed
     from sightword.embedding.parts import iter_vectors, read_vectors
     from sightword.labels.classifier import Classifier
-    from sightword.model import Model, interpolate, load, push
+    from sightword.model import Model, evaluate, interpolate, load, push
     from sightword.onnx.embedder import load_onnx
 
 __version__ = "0.1.0"
@@ -33,6 +33,7 @@ __all__ = [
     "SightwordError",
     "__version__",
     "embed",
+    "evaluate",
     "interpolate",
     "iter_vectors",
     "load",
@@ -45,6 +46,7 @@ _LAZY = {
     "Classifier": "sightword.labels.classifier",
     "Model": "sightword.model",
     "embed": "sightword.embedding.bulk",
+    "evaluate": "sightword.model",
     "interpolate": "sightword.model",
     "iter_vectors": "sightword.embedding.parts",
     "load": "sightword.model",

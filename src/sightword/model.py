@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,6 +20,10 @@ from sightword.labels.classifier import Classifier
 from sightword.labels.prompts import PLAIN
 from sightword.labels.zero_shot import zero_shot
 from sightword.towers.dual import DualEncoder
+
+if TYPE_CHECKING:
+    from sightword.evaluation.runner import Evaluation
+    from sightword.evaluation.tasks import Task
 
 
 class Model(Embedder):
@@ -60,6 +65,49 @@ def load(
     """
     model, contract, tokenizer = load_folder(*locate(name, revision))
     return Model(model, contract, tokenizer, device=device, precision=precision, decode=decode, compile=compile)
+
+
+def evaluate(
+    models: Sequence[Model | str | Path],
+    suite: Sequence[str] = ("embedded",),
+    data: str | Path | None = None,
+    out: str | Path = "results",
+    task: Sequence[Task] = (),
+    seed: int = 0,
+    device: str = "auto",
+    precision: Precision = "fp32",
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Measure models on data sets: every figure with its interval.
+
+    models: loaded, or what `load` takes. suite: names of suites and data sets, or a folder or table of your own. data:
+    the folder of the data sets. out: the folder of the results, which is gone on with. task: each data set's own
+    without one. progress: called with (pictures done, of how many) of each data set.
+    Raises RequestError where nothing of it is there.
+    """
+    from sightword.evaluation import runner
+    from sightword.evaluation.records import Results
+    from sightword.evaluation.suites import find_data
+
+    wanted = find_data(suite, data)
+    subjects: list[runner.Subject] = []
+    short = _short_names([str(given) for given in models if not isinstance(given, Model)])
+    for given in models:
+        model = given if isinstance(given, Model) else load(given, device, precision, decode="exact")
+        name = model.contract.provenance.get("name", "model") if isinstance(given, Model) else short[str(given)]
+        subjects.append(runner.Subject(name, model, sum(parameter.numel() for parameter in model.model.parameters())))
+    told = (lambda what, done, of: progress(done, of)) if progress else None
+    return runner.evaluate(subjects, wanted, Results(out), task, seed, told)
+
+
+def _short_names(names: Sequence[str]) -> dict[str, str]:
+    """What tables call models: as much of the end of each path as tells them apart, and more than a mere `model`."""
+    tails = {name: [*Path(name).parts] for name in names}
+    for length in range(1, max(map(len, tails.values()), default=0) + 1):
+        short = {name: "/".join(parts[-length:]).replace("//", "/") for name, parts in tails.items()}
+        if len({*short.values()}) == len(short) and "model" not in short.values():
+            return short
+    return {name: name for name in names}
 
 
 def interpolate(start: Model | str | Path, tuned: Model | str | Path, alpha: float, device: str = "auto") -> Model:

@@ -20,7 +20,7 @@ from sightword.towers.dual import DualEncoder, DualEncoderConfig
 from sightword.towers.text import TextConfig
 from sightword.towers.vit import ViTConfig
 
-ROW_KEYS = {"test", "split", "prompt", "metric", "value", "low", "high", "n", "classes"}
+ROW_KEYS = {"test", "split", "prompt", "metric", "value", "low", "high", "n", "classes", "interval"}
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """Tensors in the zip archives of torch.save and of torch.jit.save, read as data: no code in them can run.
 
 Both hold a pickle (`data.pkl`) that says which tensors there are, and one uncompressed entry of raw numbers for each
-storage. A pickle is a program. Here it is interpreted by what follows, which can build containers and descriptions of
-tensors, and nothing else: it imports nothing and calls nothing that a file names. A module of TorchScript, in such a
-pickle a class of `__torch__`, becomes the record of its attributes; the code that lies beside it is not looked at.
+storage. A pickle is a program. Here it is read as data (`sightword.pickles`), into containers and descriptions of
+tensors: nothing that a file names is imported or called. A module of TorchScript, in such a pickle a class of
+`__torch__`, becomes the record of its attributes; the code that lies beside it is not looked at.
 
 torch.load(weights_only=True) would not do: it refuses archives of TorchScript, inflates compressed entries of any size,
 and believes a pickle that claims more numbers than its entry holds.
@@ -12,8 +12,6 @@ and believes a pickle that claims more numbers than its entry holds.
 from __future__ import annotations
 
 import math
-import pickletools
-import struct
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,6 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from sightword.pickles import Machine, Name, expect, interpret
 
 _LARGEST_PICKLE = 1 << 26
 _DEEPEST = 40
@@ -53,13 +53,6 @@ _FIRST = {
 }
 _KNOWN = {_TENSOR, _DICT, *_FIRST, *_DTYPES, *map(str, _DTYPES.values())}
 _SCRIPTED = "__torch__."
-
-
-@dataclass(frozen=True, slots=True)
-class _Name:
-    """Of a class or function, which is never looked up."""
-
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +95,7 @@ def read_archive(path: Path) -> dict[str, Tensor]:
             root = roots[0].removesuffix("data.pkl")
             if f"{root}byteorder" in archive.namelist() and _read(archive, f"{root}byteorder", 16) != b"little":
                 raise ValueError("its numbers are big-endian")
-            found = dict(_named(_interpret(_read(archive, roots[0], _LARGEST_PICKLE))))
+            found = dict(_named(interpret(_read(archive, roots[0], _LARGEST_PICKLE), _Machine())))
             return _Numbers(archive, f"{root}data/", path.stat().st_size).fill(found)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as failure:
         raise ValueError(f"it is damaged: {failure}") from None
@@ -174,114 +167,41 @@ def _attributes(module: _Module, prefix: str, depth: int) -> Iterator[tuple[str,
             yield from _attributes(value, f"{prefix}{name}.", depth - 1)
 
 
-def _interpret(pickle: bytes) -> Any:
-    """What the pickle describes. Raises ValueError for what is neither a container nor a tensor."""
-    machine = _Machine()
-    try:
-        for opcode, argument, _ in pickletools.genops(pickle):
-            if opcode.name == "STOP":
-                return machine.stack.pop()
-            machine.step(opcode.name, argument)
-    except (IndexError, KeyError, TypeError, AttributeError, struct.error, OverflowError) as failure:
-        raise ValueError(f"its pickle is damaged ({type(failure).__name__})") from None
-    raise ValueError("its pickle has no end")
+class _Machine(Machine):
+    """Knows tensors and the modules of TorchScript."""
 
+    def known(self, name: str) -> Name:
+        return Name(name) if name.startswith(_SCRIPTED) or name in _KNOWN else super().known(name)
 
-class _Machine:
-    def __init__(self) -> None:
-        self.stack: list[Any] = []
-        self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
+    def new(self, name: str, arguments: Any) -> _Module:
+        return _Module() if name.startswith(_SCRIPTED) and arguments == () else super().new(name, arguments)
 
-    def step(self, opcode: str, argument: Any) -> None:
-        stack = self.stack
-        match opcode:
-            case "PROTO":
-                pass
-            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT" | "BINUNICODE":
-                stack.append(argument)
-            case "NONE" | "NEWTRUE" | "NEWFALSE":
-                stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode])
-            case "EMPTY_TUPLE":
-                stack.append(())
-            case "EMPTY_LIST":
-                stack.append([])
-            case "EMPTY_DICT":
-                stack.append({})
-            case "MARK":
-                self.marks.append(len(stack))
-            case "TUPLE":
-                stack.append(tuple(self._marked()))
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                count = int(opcode[-1])
-                stack[-count:] = [tuple(stack[-count:])]
-            case "APPEND" | "APPENDS":
-                items = self._marked() if opcode == "APPENDS" else [stack.pop()]
-                _expect(stack[-1], list).extend(items)
-            case "SETITEM" | "SETITEMS":
-                items = self._marked() if opcode == "SETITEMS" else [stack.pop(-2), stack.pop()]
-                _expect(stack[-1], dict).update(zip(items[::2], items[1::2], strict=True))
-            case "BINPUT" | "LONG_BINPUT":
-                self.memo[argument] = stack[-1]
-            case "BINGET" | "LONG_BINGET":
-                stack.append(self.memo[argument])
-            case "GLOBAL":
-                stack.append(_known(argument.replace(" ", ".", 1)))
-            case "BINPERSID":
-                stack.append(_storage(stack.pop()))
-            case "NEWOBJ":
-                arguments, kind = stack.pop(), _expect(stack.pop(), _Name)
-                if not kind.name.startswith(_SCRIPTED) or arguments != ():
-                    raise ValueError(f"it makes an object of {kind.name}")
-                stack.append(_Module())
-            case "REDUCE":
-                arguments = _expect(stack.pop(), tuple)
-                stack.append(_called(_expect(stack.pop(), _Name).name, arguments))
-            case "BUILD":
-                state = stack.pop()
-                if isinstance(stack[-1], _Module):
-                    stack[-1].state = _expect(state, dict)
-                else:
-                    # A state dict's notes on versions of modules.
-                    _expect(stack[-1], dict)
-            case _:
-                raise ValueError(f"it uses {opcode}, which no file of tensors needs")
+    def build(self, made: Any, state: Any) -> None:
+        if isinstance(made, _Module):
+            made.state = expect(state, dict)
+        else:
+            # A state dict's notes on versions of modules.
+            expect(made, dict)
 
-    def _marked(self) -> list[Any]:
-        start = self.marks.pop()
-        items = self.stack[start:]
-        del self.stack[start:]
-        return items
+    def persistent(self, told: Any) -> _Storage:
+        return _storage(told)
 
-
-def _known(name: str) -> _Name:
-    if not name.startswith(_SCRIPTED) and name not in _KNOWN:
-        raise ValueError(f"it names {name}")
-    return _Name(name)
-
-
-def _called(name: str, arguments: tuple[Any, ...]) -> Any:
-    if name in _FIRST:
-        return arguments[0]
-    if name == _DICT:
-        return dict(arguments[0]) if arguments else {}
-    if name == _TENSOR:
-        storage, offset, size, stride = arguments[:4]
-        numbers = (offset, *_expect(size, tuple), *_expect(stride, tuple))
-        if not all(type(number) is int and 0 <= number < 1 << 48 for number in numbers) or len(size) != len(stride):
-            raise ValueError("a tensor has an impossible shape")
-        return _Stored(_expect(storage, _Storage), offset, size, stride)
-    raise ValueError(f"it calls {name}")
+    def called(self, name: str, arguments: tuple[Any, ...]) -> Any:
+        if name in _FIRST:
+            return arguments[0]
+        if name == _DICT:
+            return dict(arguments[0]) if arguments else {}
+        if name == _TENSOR:
+            storage, offset, size, stride = arguments[:4]
+            numbers = (offset, *expect(size, tuple), *expect(stride, tuple))
+            if not all(type(number) is int and 0 <= number < 1 << 48 for number in numbers) or len(size) != len(stride):
+                raise ValueError("a tensor has an impossible shape")
+            return _Stored(expect(storage, _Storage), offset, size, stride)
+        return super().called(name, arguments)
 
 
 def _storage(told: Any) -> _Storage:
-    kind, of, key, _, numel = _expect(told, tuple)[:5]
+    kind, of, key, _, numel = expect(told, tuple)[:5]
     if kind != "storage" or not isinstance(key, str) or type(numel) is not int or numel < 0:
         raise ValueError("a storage is not described as torch does")
-    return _Storage(key, _DTYPES[_expect(of, _Name).name], numel)
-
-
-def _expect(value: Any, kind: type[Any]) -> Any:
-    if not isinstance(value, kind):
-        raise TypeError
-    return value
+    return _Storage(key, _DTYPES[expect(of, Name).name], numel)

@@ -22,7 +22,18 @@ app = App(
 _data = App(name="data", help="Pack image-text pairs into shards, and check shards.", help_format="plaintext")
 app.command(_data)
 # Each verb is a module of its name, imported when help or a call asks for it; what it needs, it imports when it runs.
-VERBS = ("quickstart", "train", "classify", "embed", "convert", "fetch", "export", "data pack", "data check")
+VERBS = (
+    "quickstart",
+    "train",
+    "classify",
+    "evaluate",
+    "embed",
+    "convert",
+    "fetch",
+    "export",
+    "data pack",
+    "data check",
+)
 for _verb in VERBS:
     *_group, _name = _verb.split()
     (_data if _group else app).command(f"sightword.cli.{_verb.split()[0]}:{_name}", name=_name)

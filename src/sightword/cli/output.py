@@ -17,6 +17,7 @@ from rich.table import Table
 from sightword.files import whole_file
 
 if TYPE_CHECKING:
+    from sightword.evaluation.compare import Table as EvaluationTable
     from sightword.evaluation.rows import Row
     from sightword.training.loop import Status
 
@@ -59,7 +60,7 @@ def results_table(rows: Iterable[Row]) -> Table:
                 f"{top1.n:,}",
                 f"{top1.classes:,}",
                 prompt,
-                f"{100 * top1.value:.1f} ({100 * top1.low:.1f}–{100 * top1.high:.1f})",
+                _share(top1),
                 f"{100 * top5.value:.1f}",
             ]
         )
@@ -72,6 +73,25 @@ def results_table(rows: Iterable[Row]) -> Table:
         ("top-5", True),
     ]
     return table(headings, lines)
+
+
+def _share(row: Row) -> str:
+    return f"{100 * row.value:.1f} ({100 * row.low:.1f}–{100 * row.high:.1f})"
+
+
+def evaluation_table(found: EvaluationTable) -> Table:
+    """A line for each data set and prompt, by the data set's own metric; a column for each model."""
+    headings = [("data", False), ("n", True), ("classes", True), ("metric", False), ("prompt", False)]
+    lines = [
+        [line.data, f"{line.n:,}", f"{line.classes:,}", line.metric, line.prompt + "*" * line.engineered]
+        + [
+            "" if row is None else f"{100 * row.value:.1f} ({100 * row.low:.1f}–{100 * row.high:.1f})"
+            for row in line.cells
+        ]
+        for line in found.lines
+        if line.own
+    ]
+    return table([*headings, *((model, True) for model in found.models)], lines)
 
 
 @contextmanager

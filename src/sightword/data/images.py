@@ -30,6 +30,11 @@ class InFile(ABC):
     def read(self) -> bytes:
         """The bytes of the picture's own file. Raises ImageError."""
 
+    @property
+    def size(self) -> int:
+        """How many bytes that is; -1 where it is known only by reading."""
+        return -1
+
 
 # A path, the bytes of a file, a file inside another, a PIL image, or an array: uint8 [H, W], [H, W, 1], [H, W, 3] or
 # [H, W, 4].

@@ -41,7 +41,7 @@ def list_rows(
     import pyarrow
 
     with open_table(path) as table:
-        kind, image_column = _image_column(table.schema_arrow, path, image_column, paths)
+        kind, image_column = find_image_column(table.schema_arrow, path, image_column, paths)
         names = table.schema_arrow.names
         if key_column is not None and key_column not in names:
             raise RequestError(f"{path}: has no column {key_column!r} of keys; it has {', '.join(names)}")
@@ -84,7 +84,7 @@ def list_texts(path: Path, name: str) -> Iterator[TextGroup]:
 
     with open_table(path) as table:
         names = table.schema_arrow.names
-        _image_column(table.schema_arrow, Path(name), None, paths=False)
+        find_image_column(table.schema_arrow, Path(name), None, paths=False)
         key, text, label = (
             next((column for column in columns if column in names), None)
             for columns in (KEY_COLUMNS, TEXT_COLUMNS, LABEL_COLUMNS)
@@ -124,7 +124,7 @@ def read_rows(images: Iterable[StoredImage], image_column: str | None) -> Iterat
     images = list(images)
     path = Path(images[0].file)
     with open_table(path) as table:
-        _, column = _image_column(table.schema_arrow, path, image_column, paths=True)
+        _, column = find_image_column(table.schema_arrow, path, image_column, paths=True)
         waiting = iter(images)
         image = next(waiting, None)
         first = 0
@@ -138,7 +138,7 @@ def read_rows(images: Iterable[StoredImage], image_column: str | None) -> Iterat
                     row = first
                     for batch in table.iter_batches(batch_size=_ROWS, row_groups=[group], columns=[column]):
                         while image is not None and image.start is not None and image.start < row + len(batch):
-                            yield _cell(batch[column][image.start - row].as_py(), image.key, path.parent)
+                            yield image_in_cell(batch[column][image.start - row].as_py(), image.key, path.parent)
                             image = next(waiting, None)
                         row += len(batch)
                         if image is None:
@@ -152,7 +152,7 @@ def read_rows(images: Iterable[StoredImage], image_column: str | None) -> Iterat
             first = after
 
 
-def _image_column(schema: Any, path: Path, wanted: str | None, paths: bool) -> tuple[str, str]:
+def find_image_column(schema: Any, path: Path, wanted: str | None, paths: bool) -> tuple[str, str]:
     """What it holds (`bytes`, `struct` or `path`), and its name."""
     kinds = {field.name: _kind(field.type) for field in schema}
     if wanted is not None:
@@ -195,7 +195,7 @@ def _cells(table: Any, columns: list[str]) -> Iterator[Iterable[tuple[Any, ...]]
             yield zip(*(batch[name].to_pylist() for name in columns), strict=True)
 
 
-def _cell(value: Any, key: str, folder: Path) -> bytes | str | ImageError:
+def image_in_cell(value: Any, key: str, folder: Path) -> bytes | str | ImageError:
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, str):

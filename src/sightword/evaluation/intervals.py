@@ -1,4 +1,4 @@
-"""Confidence intervals."""
+"""Wilson's 95 % confidence interval of a share. For everything else there is `bootstrap`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     """The 95 % score interval of a share (Wilson 1927). Each judgement counts as independent. (0, 1) where n is 0."""
     if not 0 <= hits <= n:
         raise ValueError(f"{hits} hits of {n}")
-    if n == 0:
-        return 0.0, 1.0
-    share, z2 = hits / n, _Z95**2
+    return (0.0, 1.0) if n == 0 else score_interval(hits / n, n)
+
+
+def score_interval(share: float, n: float) -> tuple[float, float]:
+    """Wilson's interval for a mean of values in 0 … 1 that is worth n independent judgements. Such values vary no more
+    than right and wrong do, so it is never too short."""
+    z2 = _Z95**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     # At the ends rounding would leave 1e-17 where the interval touches 0 or 1.
-    return (0.0 if hits == 0 else centre - half), (1.0 if hits == n else centre + half)
+    return (0.0 if share == 0 else centre - half), (1.0 if share == 1 else centre + half)

@@ -11,7 +11,7 @@ from sightword.evaluation.intervals import wilson
 @dataclass(frozen=True, slots=True)
 class Row:
     """value, low, high: fractions, the last two the ends of the 95 % interval. n: how many were judged. classes: among
-    how many names. prompt: `plain` or `ensemble`. split: which part of the data."""
+    how many names. prompt: `bare`, `plain` or `ensemble`. split: which part of the data. interval: how it was made."""
 
     test: str
     split: str
@@ -22,6 +22,7 @@ class Row:
     high: float
     n: int
     classes: int
+    interval: str = "wilson"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -15,6 +15,7 @@ from sightword.data.pairs import Pair, Pairs, Skipped
 from sightword.embedding.base import Vectors
 from sightword.embedding.embedder import Embedder
 from sightword.errors import ImageError, SightwordError
+from sightword.evaluation.metrics import ranks
 from sightword.evaluation.rows import Row, share_row
 from sightword.labels.zero_shot import zero_shot
 
@@ -71,8 +72,7 @@ def judge(
     best, scores, rank = [], [], []
     for at in range(0, len(truth), _CHUNK):
         rows_NC = classifier.predict_features(pictures.vectors[at : at + _CHUNK]).scores
-        true_N1 = np.take_along_axis(rows_NC, truth[at : at + _CHUNK, None], axis=1)
-        rank.append((rows_NC >= true_N1).sum(axis=1) - 1)
+        rank.append(ranks(rows_NC, truth[at : at + _CHUNK]))
         best_NK = np.argsort(-rows_NC, axis=1, kind="stable")[:, :keep]
         best.append(best_NK)
         scores.append(np.take_along_axis(rows_NC, best_NK, axis=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from sightword.errors import RequestError
@@ -40,6 +41,15 @@ def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
         if template.count("{}") != 1:
             raise RequestError(f"the prompt template {template!r} needs exactly one {{}} where the label goes")
     return tuple(templates)
+
+
+def expand(pattern: str) -> tuple[str, ...]:
+    """Every template that a pattern stands for: `a photo of {a|the} {}.` is two. Raises RequestError."""
+    choice = re.search(r"\{([^{}]*\|[^{}]*)\}", pattern)
+    if choice is None:
+        return check_templates([pattern])
+    before, after = pattern[: choice.start()], pattern[choice.end() :]
+    return tuple(found for part in choice[1].split("|") for found in expand(before + part + after))
 
 
 def fill(template: str, label: str) -> str:

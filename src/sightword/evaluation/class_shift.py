@@ -1,0 +1,100 @@
+"""Classes of one data set asked of a classifier over those of another: ImageNet's 1,000 for a data set with 23.
+
+Each target class has its source classes; its score is the largest or the sum of theirs. The testbed of Taori et al.
+(arXiv 2007.00644) takes the largest, for ObjectNet, ImageNet-Vid and Youtube-BB; for ImageNet-A and -R each target has
+one source and the other columns fall away. A zero-shot model can instead be given the target's own names: what that
+gains is CLIP's "adapt to class shift" (arXiv 2103.00020, section 3.3).
+
+Shapes: N pictures, C source classes, K target classes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightword.errors import RequestError
+
+OUTSIDE = -1
+
+
+@dataclass(frozen=True)
+class ClassShift:
+    """sources: the names of the classifier's classes. targets: those of the data set. members: for each target, the
+    places of its sources. Made by `class_shift`."""
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    members: tuple[tuple[int, ...], ...]
+
+    def scores(
+        self, scores_NC: NDArray[np.floating[Any]], rule: Literal["max", "sum"] = "max"
+    ) -> NDArray[np.floating[Any]]:
+        """Scores of the targets, [N, K]. `max` is for any scores; `sum` is for probabilities, and gives the probability
+        that it is one of the members. Raises RequestError."""
+        if scores_NC.ndim != 2 or scores_NC.shape[1] != len(self.sources):
+            raise RequestError(f"scores are {list(scores_NC.shape)}, for {len(self.sources)} source classes")
+        if rule == "sum" and scores_NC.size and (scores_NC.min() < 0 or scores_NC.max() > 1 + 1e-6):
+            raise RequestError("only probabilities can be summed; take rule='max', or the softmax of these scores")
+        columns = np.concatenate(self.members)
+        starts = np.cumsum([0, *map(len, self.members[:-1])])
+        add_up = np.add if rule == "sum" else np.maximum
+        return add_up.reduceat(scores_NC[:, columns], starts, axis=1)
+
+    def labels(self, labels_N: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Source labels as target labels, OUTSIDE (-1) where a label belongs to no target. What is not outside is the
+        matching subset of the source's own test, on which the reference accuracy is to be measured."""
+        targets_C = np.full(len(self.sources), OUTSIDE, dtype=np.int64)
+        for target, members in enumerate(self.members):
+            targets_C[list(members)] = target
+        return targets_C[labels_N]
+
+    def to_json(self) -> dict[str, list[str]]:
+        return {
+            target: [self.sources[member] for member in members]
+            for target, members in zip(self.targets, self.members, strict=True)
+        }
+
+
+def class_shift(sources: Sequence[str], mapping: Mapping[str, Sequence[str | int]]) -> ClassShift:
+    """From {target: its sources}, each by its name or its place (ImageNet has two classes called "crane").
+
+    Raises RequestError where a source is unknown, is named by more than one class, or belongs to two targets, and where
+    a target has none.
+    """
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(sources):
+        places.setdefault(name, []).append(place)
+    taken: dict[int, str] = {}
+    members = []
+    for target, wanted in mapping.items():
+        mine = [_place(target, source, places, len(sources)) for source in wanted]
+        if not mine:
+            raise RequestError(f"class {target!r}: has no source class")
+        for place in mine:
+            if place in taken:
+                raise RequestError(f"source class {sources[place]!r}: belongs to {taken[place]!r} and to {target!r}")
+            taken[place] = target
+        members.append(tuple(mine))
+    if not members:
+        raise RequestError("a class shift needs at least one target class")
+    return ClassShift(tuple(sources), tuple(mapping), tuple(members))
+
+
+def _place(target: str, source: str | int, places: Mapping[str, Sequence[int]], count: int) -> int:
+    if isinstance(source, int):
+        if not 0 <= source < count:
+            raise RequestError(f"class {target!r}: source class {source} of {count}")
+        return source
+    found = places.get(source, ())
+    if len(found) > 1:
+        raise RequestError(f"class {target!r}: classes {list(found)} are all called {source!r}; give the place")
+    if not found:
+        near = difflib.get_close_matches(source, places, n=1)
+        raise RequestError(f"class {target!r}: no source class {source!r}" + (f"; {near[0]!r}?" if near else ""))
+    return found[0]

@@ -1,0 +1,130 @@
+"""Results of several models side by side, from what evaluations left: the table, and paired tests on the same pictures.
+
+Shapes: N pictures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from sightword.errors import RequestError
+from sightword.evaluation.comparison import Comparison, compare_statistics, holm
+from sightword.evaluation.metrics import find_metric
+from sightword.evaluation.records import Record
+from sightword.evaluation.rows import Row
+from sightword.evaluation.weighted import Mean, MeanPerClass, Statistic
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table: a data set by one prompt and metric. cells: by model, None where it was not measured.
+    own: it is the data set's own metric. engineered: the prompt was written by people who knew the task."""
+
+    data: str
+    n: int
+    classes: int
+    task: str
+    prompt: str
+    metric: str
+    own: bool
+    engineered: bool
+    cells: tuple[Row | None, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    models: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+
+def tabulate(records: Sequence[Record]) -> Table:
+    """Models by name, in the order in which they first come. Two models of one name are told apart by their
+    fingerprints."""
+    models = _names(records)
+    lines: list[Line] = []
+    for _, same in groupby(sorted(records, key=_test), key=_test):
+        of_test = list(same)
+        first = of_test[0]
+        own = first.settings.get("metrics", [None])[0]
+        for row in first.rows:
+            cells = tuple(_cell(of_test, fingerprint, row) for fingerprint in models)
+            lines.append(
+                Line(
+                    first.data["name"], row.n, row.classes, first.task, row.prompt, row.metric,
+                    own is None or row.metric == own, row.prompt in first.settings.get("engineered", ()), cells,
+                )
+            )  # fmt: skip
+    return Table(tuple(models.values()), tuple(lines))
+
+
+def compare_all(records: Sequence[Record], seed: int = 0) -> list[Comparison]:
+    """Each model against the first, on each test that both took, by the test's own metric and each prompt; with Holm's
+    correction over all of them. Nothing for one model alone."""
+    models = _names(records)
+    found: list[Comparison] = []
+    for _, same in groupby(sorted(records, key=_test), key=_test):
+        of_test = {record.model["fingerprint"]: record for record in same}
+        taken = [fingerprint for fingerprint in models if fingerprint in of_test]
+        if not taken or taken[0] != next(iter(models)):
+            continue
+        first = of_test[taken[0]]
+        for other in taken[1:]:
+            second = of_test[other]
+            _check_same(first, second)
+            for prompt in first.settings.get("prompts", ()):
+                metric = first.settings["metrics"][0]
+                one, two = (_statistic(record, prompt, metric) for record in (first, second))
+                test = f"{first.data['name']}, {prompt}"
+                names = models[taken[0]], models[other]
+                found.append(compare_statistics(metric, test, names, one, two, seed=seed))
+    return holm(found)
+
+
+def _test(record: Record) -> str:
+    """Equal for records whose figures may be compared: of the same data, done in the same way."""
+    said = json.dumps(record.settings, sort_keys=True)
+    return "\0".join((record.data["name"], record.task, record.data["fingerprint"], said))
+
+
+def _names(records: Sequence[Record]) -> dict[str, str]:
+    """By fingerprint."""
+    names: dict[str, str] = {}
+    for record in records:
+        fingerprint, name = record.model["fingerprint"], record.model["name"]
+        if fingerprint not in names:
+            names[fingerprint] = name if name not in names.values() else f"{name} ({fingerprint[:8]})"
+    return names
+
+
+def _cell(records: Sequence[Record], fingerprint: str, like: Row) -> Row | None:
+    wanted = (like.prompt, like.metric)
+    for record in records:
+        if record.model["fingerprint"] == fingerprint:
+            return next((row for row in record.rows if (row.prompt, row.metric) == wanted), None)
+    return None
+
+
+def _check_same(first: Record, second: Record) -> None:
+    one, two = ({skip["key"] for skip in record.data["unreadable"]} for record in (first, second))
+    if one != two:
+        raise RequestError(
+            f"{first.model['name']} and {second.model['name']} cannot be compared on {first.data['name']}: pictures "
+            f"could not be read that the other was judged on, the first {min(one ^ two)}; evaluate both again"
+        )
+
+
+def _statistic(record: Record, prompt: str, metric: str) -> Statistic:
+    labels, scores_NC = record.outcomes["labels"], record.outcomes.get(f"scores {prompt}")
+    if scores_NC is not None:
+        return find_metric(metric).statistic(scores_NC, labels, record.outcomes.get("ignored"))
+    rank_N = record.outcomes[f"rank {prompt}"]
+    if metric == "mean_per_class":
+        return MeanPerClass(rank_N < 1, labels, record.data["classes"])
+    if metric == "top1_top5_mean":
+        return Mean(((rank_N < 1).astype(np.float64) + (rank_N < 5)) / 2)
+    return Mean(rank_N < {"top1": 1, "top5": 5}[metric])

@@ -1,0 +1,148 @@
+"""Models on suites of data sets: what is there is opened, embedded and judged, a record for each as soon as it is made.
+
+A record that is in the folder of results already is not made again, so that a suite goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sightword import __version__
+from sightword.data.labelled import Captioned, Labelled
+from sightword.embedding.base import BaseEmbedder
+from sightword.errors import RequestError, SightwordError
+from sightword.evaluation.features import Features, split_features
+from sightword.evaluation.records import Record, Results, record_name
+from sightword.evaluation.suites import Missing, Wanted, locate, open_split
+from sightword.evaluation.tasks import TASKS, Task, Work, usual_task
+
+# What is being done, how many pictures of it are done, and of how many.
+Progress = Callable[[str, int, int], None]
+UNREADABLE = 0.05  # the largest share of a test's pictures that may be unreadable
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model under test, by the name that tables call it."""
+
+    name: str
+    embedder: BaseEmbedder
+    parameters: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "fingerprint": self.embedder.fingerprint, "parameters": self.parameters}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """records: of every model on every data set that was there. missing: the others. reused: how many of the records
+    were there before."""
+
+    records: tuple[Record, ...]
+    missing: tuple[Missing, ...]
+    reused: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "results": [
+                {"model": record.model["name"], "task": record.task, **row.to_json()}
+                for record in self.records
+                for row in record.rows
+            ],
+            "missing": [{"data": one.spec.name, "reason": one.reason, "get": one.get} for one in self.missing],
+            "version": __version__,
+        }
+
+
+def evaluate(
+    subjects: Sequence[Subject],
+    wanted: Sequence[Wanted],
+    results: Results,
+    tasks: Sequence[Task] = (),
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """tasks: each data set's own without one.
+
+    Raises RequestError where not one of the data sets is there, or none has what the tasks need; SightwordError where
+    too many pictures of one cannot be read.
+    """
+    found = [(one, locate(one.spec, one.root)) for one in wanted]
+    missing = tuple(place for _, place in found if isinstance(place, Missing))
+    there = [one for one, place in found if not isinstance(place, Missing)]
+    if not there:
+        raise RequestError("none of the data sets is there:\n" + "\n".join(f"  {one}" for one in missing))
+    records: list[Record] = []
+    reused = 0
+    for one in there:
+        kinds = [task for task in tasks or (usual_task(one.spec),) if TASKS[task].fits(one.spec)]
+        if not kinds:
+            continue
+        data = open_split(one.spec, one.root, "test")
+        for subject in subjects:
+            for task in kinds:
+                settings = TASKS[task].settings(one.spec, data, seed)
+                name = record_name(subject.embedder.fingerprint, data.fingerprint(), task, settings)
+                record = results.find(name)
+                if record is None:
+                    record = _made(subject, one, data, task, settings, progress)
+                    results.save(record)
+                else:
+                    reused += 1
+                records.append(record)
+    if not records:
+        raise RequestError(f"none of the data sets that are there is for {', '.join(tasks)}")
+    results.write_table(results.all())
+    return Evaluation(tuple(records), missing, reused)
+
+
+def _made(
+    subject: Subject,
+    wanted: Wanted,
+    data: Labelled | Captioned,
+    task: Task,
+    settings: dict[str, Any],
+    progress: Progress | None,
+) -> Record:
+    begun = time.perf_counter()
+
+    def told(part: str, of: int) -> Callable[[int], None]:
+        return lambda done: progress(f"{subject.name} on {part}", done, of) if progress else None
+
+    features = split_features(subject.embedder, data, told(str(data), len(data)))
+    _check_readable(data, features)
+    read = data if len(features.rows) == len(data) else data.take(features.rows)
+    outcome = TASKS[task].run(Work(subject.embedder, wanted.spec, wanted.root, read, features.vectors, settings, told))
+    return Record(
+        model=subject.to_json(),
+        data={
+            "name": data.name,
+            "title": wanted.spec.title,
+            "split": data.split,
+            "count": len(read),
+            "classes": len(data.classes) if isinstance(data, Labelled) else 0,
+            "fingerprint": data.fingerprint(),
+            "unreadable": [{"key": skip.key, "reason": skip.reason} for skip in features.skipped],
+            "remarks": list(wanted.spec.remarks(data)),
+            "licence": wanted.spec.licence,
+            "source": wanted.spec.source,
+        },
+        task=task,
+        settings=settings,
+        rows=outcome.rows,
+        details={**outcome.details, "galleries": {name: one.to_json() for name, one in outcome.galleries.items()}},
+        outcomes=outcome.outcomes,
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def _check_readable(data: Labelled | Captioned, features: Features) -> None:
+    if len(features.skipped) > UNREADABLE * len(data):
+        first = features.skipped[0]
+        raise SightwordError(
+            f"{data}: {len(features.skipped):,} of {len(data):,} pictures cannot be read, and no more than "
+            f"{UNREADABLE:.0%} of a test may be missing; the first is {first.key}: {first.reason}"
+        )

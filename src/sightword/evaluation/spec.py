@@ -1,0 +1,158 @@
+"""A data set as data: where it comes from, how it lies on a disk, its prompts, its metric, and what to beware of.
+
+The specs of `specs/` are facts of the data sets and of CLIP's paper (Radford et al. 2021, arXiv 2103.00020; tables 9 to
+11, and the published templates in factored form). Names of classes come with the data wherever the data have them.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, field_validator, model_validator
+
+from sightword.config import Config, Positive, parse
+from sightword.data.labelled import Captioned, Labelled
+from sightword.data.readers import AnyReader, ClassFolders, Parquet, Reader, Table, WebDataset
+from sightword.errors import RequestError
+from sightword.labels.prompts import PHOTO, PLAIN, expand
+
+Metric: TypeAlias = Literal[
+    "top1", "top5", "mean_per_class", "map11", "map", "roc_auc", "top1_top5_mean", "recall_at_k"
+]
+Share: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
+
+# How any data set may lie, whatever else its spec says.
+USUAL: tuple[Reader, ...] = (WebDataset(), Parquet(), ClassFolders(), Table())
+
+
+class Paper(Config):
+    """What CLIP's paper says of the data set (table 9). train: with the validation pictures."""
+
+    classes: Positive | None = None
+    train: Positive | None = None
+    test: Positive | None = None
+
+
+class Spec(Config):
+    """One data set.
+
+    name: short, for commands and tables. title: in full. metric: the paper's. layouts: how it lies where it comes from;
+    CLIP_benchmark's WebDataset, Hugging Face's Parquet, folders of classes and CSV tables are always tried too.
+    folders: what its folder may be called, beside `name`. hub: its repository on the Hub, as CLIP_benchmark lays it
+    out. get: how else to get it. source: who made it. licence: in words.
+    classes: names, in the order of the labels, for layouts that bring none. rename: better names for some that a layout
+    brings. synonyms: names come with their synonyms behind commas, and the first one counts. count: of the classes.
+    engineered: the data set's own prompts, as patterns (`a photo of {a|the} {}.`), written by people who knew the task;
+    the plain one is the same for all sets.
+    test_share: the data come as one part; so much of them is the test, and the rest is for training.
+    requires: the packages that bring the data, by their names for Python and for pip; the data lie in the first.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
+    title: str
+    task: Literal["classification", "retrieval"] = "classification"
+    metric: Metric = "top1"
+    layouts: tuple[AnyReader, ...] = ()
+    folders: tuple[str, ...] = ()
+    hub: str = ""
+    get: str = ""
+    source: str
+    licence: str
+    classes: tuple[str, ...] = ()
+    rename: dict[str, str] = Field(default={})
+    synonyms: bool = False
+    count: Positive | None = None
+    engineered: tuple[str, ...] = ()
+    test_share: Share | None = None
+    requires: dict[str, str] = Field(default={})
+    paper: Paper = Paper()
+    caveats: tuple[str, ...] = ()
+
+    @field_validator("engineered")
+    @classmethod
+    def _patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            for pattern in patterns:
+                expand(pattern)
+        except RequestError as wrong:
+            raise ValueError(str(wrong)) from None
+        return patterns
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Spec:
+        if self.count and self.classes and len(self.classes) != self.count:
+            raise ValueError(f"{len(self.classes)} classes are named, and `count` is {self.count}")
+        if (self.task == "retrieval") != (self.metric == "recall_at_k"):
+            raise ValueError("retrieval is measured by recall_at_k, and nothing else is")
+        return self
+
+    @property
+    def plain(self) -> tuple[str, ...]:
+        """The template that is the same for every data set; captions stand as they are."""
+        return PLAIN if self.task == "retrieval" else PHOTO
+
+    @cached_property
+    def ensemble(self) -> tuple[str, ...]:
+        """The engineered templates; none where the data set has no such."""
+        return tuple(dict.fromkeys(template for pattern in self.engineered for template in expand(pattern)))
+
+    @property
+    def folder_names(self) -> tuple[str, ...]:
+        return self.folders if "." in self.folders else (self.name, *self.folders)
+
+    @property
+    def readers(self) -> tuple[Reader, ...]:
+        return (*self.layouts, *(() if self.requires else USUAL))
+
+    def remarks(self, data: Labelled | Captioned) -> tuple[str, ...]:
+        """What a reader of results should know of this split: caveats, and where it is not the paper's."""
+        found = [*self.caveats]
+        if data.made:
+            found.append(data.made)
+        told = {"train": self.paper.train, "test": self.paper.test}.get(data.split)
+        if told is not None and told != len(data):
+            among = " (those for validation among them)" if data.split == "train" else ""
+            found.append(f"the paper counts {told:,} pictures in `{data.split}`{among}, and here are {len(data):,}")
+        if self.paper.classes and isinstance(data, Labelled) and self.paper.classes != len(data.classes):
+            found.append(f"the paper counts {self.paper.classes:,} classes, and here are {len(data.classes):,}")
+        if data.skipped:
+            found.append(f"{len(data.skipped):,} pictures were left out when the data were listed")
+        return tuple(found)
+
+    @classmethod
+    def of_folder(cls, path: str | Path, metric: Metric = "top1") -> Spec:
+        """A spec of a user's own data: a folder in one of the usual layouts, of one folder for each class, or a table
+        (`.csv`, `.tsv`) of pictures and labels. Its root is that path. metric: `map` or
+        `roc_auc` for data with several labels a picture."""
+        path = Path(path)
+        if not path.exists():
+            raise RequestError(f"{path}: no such file or folder")
+        layouts: tuple[AnyReader, ...] = (ClassFolders(whole="test"),)
+        if path.is_file():
+            if path.suffix.lower() not in (".csv", ".tsv"):
+                raise RequestError(f"{path}: own data are a folder, or a .csv or .tsv table of pictures and labels")
+            layouts = (Table(file=path.name),)
+        elif any(reader.splits(path) for reader in USUAL):
+            layouts = ()
+        name = "".join(sign if sign.isalnum() and sign.isascii() else "-" for sign in path.stem.lower())
+        return cls(
+            name=name.strip("-") or "data",
+            title=path.name,
+            metric=metric,
+            source="its user",
+            licence="its owner's",
+            layouts=layouts,
+            folders=(".",),
+        )
+
+
+def read_spec(file: Path) -> Spec:
+    """A spec from its TOML file. Raises RequestError."""
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as failure:
+        raise RequestError(f"{file}: not a readable TOML file ({failure})") from None
+    return parse(Spec, values, str(file))
