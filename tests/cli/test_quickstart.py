@@ -38,7 +38,7 @@ def test_the_quickstart_leaves_a_table_metrics_a_report_and_a_model(tmp_path: Pa
     assert minutes["total"] >= minutes["setup"] + minutes["training"]
     assert len(metrics["results"]) == 8
     for row in metrics["results"]:
-        assert set(row) == {"test", "split", "prompt", "metric", "value", "low", "high", "n", "classes"}
+        assert set(row) == {"test", "split", "prompt", "metric", "value", "low", "high", "n", "classes", "interval"}
         assert 0 <= row["low"] <= row["value"] <= row["high"] <= 1
         assert (row["n"], row["classes"]) == {"unseen vendors": (2980, 1853), "unseen names": (1341, 200)}[row["test"]]
 
