@@ -142,6 +142,22 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         sightword.load_onnx(tmp_path / "nowhere")
 
 
+def test_a_tokenizer_of_more_tokens_than_the_graph_knows(resnet_folder: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(resnet_folder[1], tmp_path / "out")
+    tokenizer, contract = (tmp_path / "out" / name for name in ("tokenizer.json", "contract.json"))
+    values = json.loads(tokenizer.read_text())
+    rows = json.loads(contract.read_text())["architecture"]["text"]["vocabulary"]
+    values["model"]["vocab"] |= {f"more {number}": number for number in range(rows, rows + 5)}
+    tokenizer.write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match=r"the text tower only \d+: tokenizer\.json and contract\.json do not"):
+        sightword.load_onnx(tmp_path / "out")
+    said = json.loads(contract.read_text())
+    said["architecture"]["text"]["vocabulary"] = rows + 5
+    contract.write_text(json.dumps(said))
+    with pytest.raises(CheckpointError, match=r"text\.onnx: does not know the last of the \d+ tokens of tokenizer"):
+        sightword.load_onnx(tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [

@@ -7,6 +7,7 @@ mean, deviation and resize, context length, special ids, licence, where it comes
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from pydantic import Field
 
 from sightword.config import C, Config, parse
 from sightword.data.images import ImageSpec
-from sightword.data.tokenizer import TextSpec
+from sightword.data.tokenizer import TextSpec, Tokenizer
 from sightword.errors import CheckpointError
 from sightword.towers.configs import DualEncoderConfig
 
@@ -80,3 +81,16 @@ def check_contract(contract: Contract, path: Path) -> None:
             f"{path}: contradicts itself: the text tower sees the padding, and texts are not padded to its "
             f"{architecture.text.context} tokens (text.pad_to_context)"
         )
+
+
+def check_vocabulary(contract: Contract, tokenizer: Tokenizer, folder: Path, files: Iterable[str]) -> None:
+    """The text tower has a row for every token, the padding included."""
+    text = contract.architecture.text
+    rows = text.encoder.vocabulary if text.kind == "encoder" else text.vocabulary
+    if tokenizer.vocabulary > rows:
+        raise CheckpointError(
+            f"{folder}: the tokenizer has {tokenizer.vocabulary} tokens and the text tower only {rows}: "
+            f"{' and '.join(files)} do not belong together"
+        )
+    if not 0 <= contract.text.pad_id < rows:
+        raise CheckpointError(f"{folder}: texts are padded with id {contract.text.pad_id}, and there are {rows} tokens")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sightword.checkpoints.contract import Contract, read_contract
+from sightword.checkpoints.contract import Contract, check_vocabulary, read_contract
 from sightword.checkpoints.source import README
 from sightword.checkpoints.weights import (
-    check_vocabulary,
     check_weights,
     empty_model,
     read_safetensors,

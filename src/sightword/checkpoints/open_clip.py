@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from torch import Tensor
 
-from sightword.checkpoints.contract import Contract, check_contract
+from sightword.checkpoints.contract import Contract, check_contract, check_vocabulary
 from sightword.checkpoints.open_clip_model_cfg import model_cfg
 from sightword.checkpoints.open_clip_names import names_of
 from sightword.checkpoints.open_clip_settings import read_settings
@@ -28,7 +28,6 @@ from sightword.checkpoints.renaming import to_ours, to_theirs
 from sightword.checkpoints.tokens import is_largest
 from sightword.checkpoints.vocabulary import TOKENIZER
 from sightword.checkpoints.weights import (
-    check_vocabulary,
     check_weights,
     empty_model,
     in_float32,

@@ -17,13 +17,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from sightword.checkpoints.contract import Contract, check_contract
+from sightword.checkpoints.contract import Contract, check_contract, check_vocabulary
 from sightword.checkpoints.open_clip_names import names_of
 from sightword.checkpoints.renaming import to_ours, to_theirs
 from sightword.checkpoints.tokens import is_largest, make_tokenizer, read_tokenizer
 from sightword.checkpoints.vocabulary import split_as_openai
 from sightword.checkpoints.weights import (
-    check_vocabulary,
     check_weights,
     empty_model,
     in_float32,

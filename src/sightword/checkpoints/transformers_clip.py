@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sightword.checkpoints.contract import Contract, check_contract
+from sightword.checkpoints.contract import Contract, check_contract, check_vocabulary
 from sightword.checkpoints.kinds import kind_of
 from sightword.checkpoints.renaming import Rename, both, to_ours, to_theirs
 from sightword.checkpoints.tokens import is_largest, make_tokenizer, read_tokenizer, write_tokenizer
@@ -33,7 +33,6 @@ from sightword.checkpoints.transformers_files import (
 from sightword.checkpoints.transformers_images import CLIP, PREPROCESSOR, image_settings, read_images
 from sightword.checkpoints.vocabulary import TOKENIZER
 from sightword.checkpoints.weights import (
-    check_vocabulary,
     check_weights,
     empty_model,
     read_json,

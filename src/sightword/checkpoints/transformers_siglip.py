@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from sightword.checkpoints.contract import Contract, check_contract
+from sightword.checkpoints.contract import Contract, check_contract, check_vocabulary
 from sightword.checkpoints.kinds import kind_of, siglip_image, siglip_text
 from sightword.checkpoints.renaming import Rename, both, to_ours, to_theirs
 from sightword.checkpoints.tokens_siglip import read_siglip_tokenizer, told_clean, write_siglip_tokenizer
@@ -35,7 +35,6 @@ from sightword.checkpoints.transformers_files import (
 from sightword.checkpoints.transformers_images import PREPROCESSOR, SIGLIP, image_settings, read_images
 from sightword.checkpoints.vocabulary import TOKENIZER
 from sightword.checkpoints.weights import (
-    check_vocabulary,
     check_weights,
     empty_model,
     read_json,

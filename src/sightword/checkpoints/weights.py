@@ -15,8 +15,6 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from sightword.checkpoints.archive import is_archive, read_archive
-from sightword.checkpoints.contract import Contract
-from sightword.data.tokenizer import Tokenizer
 from sightword.errors import CheckpointError
 from sightword.towers.dual import DualEncoder, DualEncoderConfig
 
@@ -163,19 +161,6 @@ def empty_model(architecture: DualEncoderConfig, where: Path) -> DualEncoder:
             return DualEncoder(architecture)
     except ValueError as failure:
         raise CheckpointError(f"{where}: no such architecture: {failure}") from None
-
-
-def check_vocabulary(contract: Contract, tokenizer: Tokenizer, folder: Path, files: Iterable[str]) -> None:
-    """The text tower has a row for every token, the padding included."""
-    text = contract.architecture.text
-    rows = text.encoder.vocabulary if text.kind == "encoder" else text.vocabulary
-    if tokenizer.vocabulary > rows:
-        raise CheckpointError(
-            f"{folder}: the tokenizer has {tokenizer.vocabulary} tokens and the text tower only {rows}: "
-            f"{' and '.join(files)} do not belong together"
-        )
-    if not 0 <= contract.text.pad_id < rows:
-        raise CheckpointError(f"{folder}: texts are padded with id {contract.text.pad_id}, and there are {rows} tokens")
 
 
 def _short(dtype: torch.dtype) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sightword.checkpoints.contract import Contract, read_contract
+from sightword.checkpoints.contract import Contract, check_vocabulary, read_contract
 from sightword.data.fast_images import prepare_fast, resize_with_pillow
 from sightword.data.images import ImageLike
 from sightword.data.tokenizer import Tokenizer
@@ -66,6 +66,18 @@ class OnnxEmbedder(BaseEmbedder):
         _check_shapes(self._image, self.folder / IMAGE, {PIXELS: (_UINT8, [None, size, size, 3])}, self.dim)
         ids = (_INT64, [None, length if self.contract.text.pad_to_context else None])
         _check_shapes(self._text, self.folder / TEXT, {IDS: ids, LENGTHS: (_INT64, [None])}, self.dim)
+        self._check_last_token()
+
+    def _check_last_token(self) -> None:
+        """No shape of the text graph tells how many tokens it knows."""
+        last = np.full((1, self.contract.text.context), self.tokenizer.vocabulary - 1)
+        try:
+            self._text.run([VECTORS], {IDS: last, LENGTHS: np.array([last.shape[1]])})
+        except Exception:  # as in _open
+            raise CheckpointError(
+                f"{self.folder / TEXT}: does not know the last of the {self.tokenizer.vocabulary} tokens of "
+                f"{TOKENIZER}: they do not belong together"
+            ) from None
 
     @property
     def scale(self) -> float:
@@ -132,7 +144,9 @@ def _read(folder: Path) -> tuple[Record, Contract, Tokenizer]:
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder}: lacks {name}; an exported folder holds {', '.join(files)}")
     contract = read_contract(folder / CONTRACT)
-    return read_record(folder / RECORD), contract, Tokenizer.read(folder / TOKENIZER, contract.text)
+    tokenizer = Tokenizer.read(folder / TOKENIZER, contract.text)
+    check_vocabulary(contract, tokenizer, folder, (TOKENIZER, CONTRACT))
+    return read_record(folder / RECORD), contract, tokenizer
 
 
 def _open(path: Path, threads: int | None, providers: Sequence[str]) -> InferenceSession:
