@@ -147,7 +147,8 @@ def test_a_tokenizer_of_more_tokens_than_the_graph_knows(resnet_folder: tuple[Pa
     tokenizer, contract = (tmp_path / "out" / name for name in ("tokenizer.json", "contract.json"))
     values = json.loads(tokenizer.read_text())
     rows = json.loads(contract.read_text())["architecture"]["text"]["vocabulary"]
-    values["model"]["vocab"] |= {f"more {number}": number for number in range(rows, rows + 5)}
+    like = values["added_tokens"][-1]
+    values["added_tokens"] += [{**like, "id": number, "content": f"<more{number}>"} for number in range(rows, rows + 5)]
     tokenizer.write_text(json.dumps(values))
     with pytest.raises(CheckpointError, match=r"the text tower only \d+: tokenizer\.json and contract\.json do not"):
         sightword.load_onnx(tmp_path / "out")
