@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightword.errors import RequestError
+from sightword.evaluation.intervals import Z95
 from sightword.evaluation.weighted import Floats, Statistic
 
 RESAMPLES = 1000
 _HALVINGS = 25
-_Z95 = NormalDist().inv_cdf(0.975)
 _CELLS = 2_000_000  # of the weights that are held at a time
 
 
@@ -137,7 +137,7 @@ def _t95(freedom: float) -> float:
     """Student's t at 97.5 %, by Wallace's transformation (1959): within 0.3 % from 5 degrees of freedom on, and too
     large below."""
     shrink = (8 * freedom + 3) / (8 * freedom + 1)
-    exponent = (_Z95 * shrink) ** 2 / freedom
+    exponent = (Z95 * shrink) ** 2 / freedom
     return math.sqrt(freedom * math.expm1(min(exponent, 700.0)))
 
 

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightword.errors import RequestError
-from sightword.evaluation.estimates import Z95, Estimate
+from sightword.evaluation.estimates import Estimate
+from sightword.evaluation.intervals import Z95
 
 Floats = NDArray[np.float64]
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Z95 = 1.959963984540054
-
 
 @dataclass(frozen=True, slots=True)
 class Estimate:

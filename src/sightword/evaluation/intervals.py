@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-_Z95 = 1.959963984540054
+Z95 = 1.959963984540054
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
@@ -17,8 +17,8 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 def score_interval(share: float, n: float) -> tuple[float, float]:
     """Wilson's interval for a mean of values in 0 … 1 that is worth n independent judgements. Such values vary no more
     than right and wrong do, so it is never too short."""
-    z2 = _Z95**2
+    z2 = Z95**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    half = Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     # At the ends rounding would leave 1e-17 where the interval touches 0 or 1.
     return (0.0 if share == 0 else centre - half), (1.0 if share == 1 else centre + half)

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightword.errors import RequestError
-from sightword.evaluation.estimates import Z95, Estimate
-from sightword.evaluation.intervals import score_interval
+from sightword.evaluation.estimates import Estimate
+from sightword.evaluation.intervals import Z95, score_interval
 from sightword.evaluation.rows import Row
 
 Floats = NDArray[np.float32] | NDArray[np.float64] | NDArray[np.float16]

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightword.errors import RequestError
-from sightword.evaluation.estimates import Z95, Estimate, percentiles
+from sightword.evaluation.estimates import Estimate, percentiles
+from sightword.evaluation.intervals import Z95
 from sightword.evaluation.rows import Row, share_row
 from sightword.evaluation.straight_line import least_squares
 
