@@ -9,6 +9,7 @@ import base64
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,10 +57,19 @@ class Chart:
     @property
     def uri(self) -> str:
         """The picture, as a data URI."""
-        return f"data:image/svg+xml;base64,{base64.b64encode(self.picture('svg')).decode('ascii')}"
+        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg).decode('ascii')}"
 
-    def picture(self, kind: str) -> bytes:
-        """kind: `svg`, whose ground is transparent, or `png`."""
+    @cached_property
+    def svg(self) -> bytes:
+        return self._drawn(format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+
+    def save(self, folder: Path, name: str) -> None:
+        """As NAME.svg and NAME.png, for papers and slides."""
+        for kind, content in (("svg", self.svg), ("png", self._drawn(format="png", dpi=_DOTS))):
+            with whole_file(folder / f"{name}.{kind}") as temporary:
+                temporary.write_bytes(content)
+
+    def _drawn(self, **how: Any) -> bytes:
         import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -72,12 +82,5 @@ class Chart:
             FigureCanvasAgg(figure)
             self.draw(figure.add_subplot())
             buffer = io.BytesIO()
-            vector: dict[str, Any] = {"transparent": True, "metadata": {"Date": None, "Creator": None}}
-            figure.savefig(buffer, format=kind, **(vector if kind == "svg" else {"dpi": _DOTS}))
+            figure.savefig(buffer, **how)
         return buffer.getvalue()
-
-    def save(self, folder: Path, name: str) -> None:
-        """As NAME.svg and NAME.png, for papers and slides."""
-        for kind in ("svg", "png"):
-            with whole_file(folder / f"{name}.{kind}") as temporary:
-                temporary.write_bytes(self.picture(kind))

@@ -5,22 +5,12 @@ from __future__ import annotations
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sightword.errors import RequestError
 from sightword.files import whole_file
 
 NBSP = "\N{NO-BREAK SPACE}"
-
-
-class Between(Protocol):
-    """Anything with an interval."""
-
-    @property
-    def low(self) -> float: ...
-
-    @property
-    def high(self) -> float: ...
 
 
 def check_packages() -> None:
@@ -57,8 +47,8 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}{NBSP}%"
 
 
-def interval(row: Between) -> str:
-    return f"{100 * row.low:.1f}–{100 * row.high:.1f}"
+def interval(low: float, high: float) -> str:
+    return f"{100 * low:.1f}–{100 * high:.1f}"
 
 
 def count(number: int) -> str:
