@@ -3,7 +3,7 @@ it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -33,10 +33,12 @@ def class_chart(found: ByModel) -> Chart:
         axes.set_ylabel("top-1, %")
         _legend(axes, len(found))
 
-    said = "; ".join(
-        f"{model}: {sum(one['value'] == 0 for one in classes):,} of {len(classes):,} classes at 0 %, "
-        f"{sum(one['value'] == 1 for one in classes):,} at 100 %"
-        for model, classes in found
+    said = _of_each(
+        found,
+        lambda classes: (
+            f"{sum(one['value'] == 0 for one in classes):,} of {len(classes):,} classes at 0 %, "
+            f"{sum(one['value'] == 1 for one in classes):,} at 100 %"
+        ),
     )
     return Chart(draw, _SIZE, "Accuracy by class", f"{said}.", f"Accuracy of the sorted classes. {said}.")
 
@@ -97,9 +99,8 @@ def risk_chart(found: ByModel) -> Chart:
         axes.set_ylabel("wrong among them, %")
         _legend(axes, len(found))
 
-    said = "; ".join(
-        f"{model}: area under the curve {_estimate(curve['aurc'], 3)}, {curve['aurc_best']:.3f} at best"
-        for model, curve in found
+    said = _of_each(
+        found, lambda curve: f"area under the curve {_estimate(curve['aurc'], 3)}, {curve['aurc_best']:.3f} at best"
     )
     caption = f"{said}. The bands are 95 % intervals."
     return Chart(draw, _SIZE, "Risk and coverage", caption, f"Risk against coverage. {said}.")
@@ -121,7 +122,7 @@ def path_chart(found: ByModel) -> Chart:
         axes.set_ylabel("on the choosing pictures, %")
         _legend(axes, len(found))
 
-    said = "; ".join(f"{model}: {probe['chosen']:.3g} was chosen" for model, probe in found)
+    said = _of_each(found, lambda probe: f"{probe['chosen']:.3g} was chosen")
     caption = f"{said} (dotted). The pictures that chose it are not those of the test."
     return Chart(draw, _SIZE, "Linear probe by regularisation", caption, caption)
 
@@ -153,7 +154,7 @@ def few_shot_chart(found: ByModel) -> Chart:
         axes.set_ylabel("top-1, %")
         _legend(axes, len(found))
 
-    said = "; ".join(f"{model}: {equal_in_words(curve)}" for model, curve in found)
+    said = _of_each(found, equal_in_words)
     caption = f"{said} (dotted: zero-shot, plain prompt). The bands are 95 % intervals over draws of the pictures."
     return Chart(draw, _SIZE, "Few-shot probes", caption, caption)
 
@@ -180,10 +181,16 @@ def corruption_chart(found: ByModel) -> Chart:
         axes.set_ylabel("top-1, %, mean over kinds")
         _legend(axes, len(found))
 
-    said = "; ".join(
-        f"{model}: {100 * means[0]:.1f} % clean, {100 * means[-1]:.1f} % at the strongest" for model, means in found
-    )
+    said = _of_each(found, lambda means: f"{100 * means[0]:.1f} % clean, {100 * means[-1]:.1f} % at the strongest")
     return Chart(draw, _SIZE, "Accuracy by strength of corruption", f"{said}.", f"{said}.")
+
+
+def _of_each(found: ByModel, words: Callable[[Any], str]) -> str:
+    """Of one model without its name."""
+    if len(found) == 1:
+        said = words(found[0][1])
+        return said[0].upper() + said[1:]
+    return "; ".join(f"{model}: {words(one)}" for model, one in found)
 
 
 def _estimate(measured: Mapping[str, Any], digits: int) -> str:

@@ -16,7 +16,7 @@ from sightword.data.corruptions import CORRUPTIONS, STRENGTHS
 from sightword.errors import RequestError
 from sightword.evaluation import results_charts as draw
 from sightword.evaluation.charts import Chart
-from sightword.evaluation.compare import Line, Table, compare_all, names_of, tabulate, test_of
+from sightword.evaluation.compare import Line, Table, names_of, tabulate, test_of
 from sightword.evaluation.comparison import Comparison, in_words
 from sightword.evaluation.gallery import OF_EACH
 from sightword.evaluation.page import check_packages, percent, render, write_page
@@ -113,21 +113,25 @@ class DataSet:
         return [one["name"] for one in next((classes for classes in found if classes), [])]
 
 
-def write_results_report(path: Path, records: Sequence[Record], missing: Sequence[Missing] = (), seed: int = 0) -> None:
-    """The page, and NAME-figures/ beside it. seed: of the intervals of comparisons. Raises RequestError where there is
-    no record, or Jinja or Matplotlib is missing."""
+def write_results_report(
+    path: Path, records: Sequence[Record], comparisons: Sequence[Comparison] = (), missing: Sequence[Missing] = ()
+) -> None:
+    """The page, and NAME-figures/ beside it. comparisons: of `compare_all`. Raises RequestError where there is no
+    record, or Jinja or Matplotlib is missing."""
     check_packages()
     if not records:
         raise RequestError("there are no results, and no report of them")
-    table, comparisons = tabulate(records), compare_all(records, seed)
+    table = tabulate(records)
+    lines = sorted(table.lines, key=lambda line: (line.data, list(TASK_TITLES).index(line.task)))
     sets = _data_sets(records)
     page = render(
         "results_report.html.j2",
         title=f"Evaluation of {table.models[0] if len(table.models) == 1 else f'{len(table.models)} models'}",
         lead=_lead(table, comparisons, records),
         table=table,
-        own=[line for line in table.lines if line.own and line.task != "robustness"],
-        others=[line for line in table.lines if not line.own],
+        own=[line for line in lines if line.own and line.task != "robustness"],
+        others=[line for line in lines if not line.own],
+        draws=any(record.task == "few-shot" for record in records),
         guessing=guessing,
         metrics={name: words for name, words in METRICS.items() if any(line.metric == name for line in table.lines)},
         missing=missing,
