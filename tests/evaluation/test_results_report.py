@@ -3,10 +3,12 @@ figures beside it."""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,27 +32,40 @@ pytest.importorskip("jinja2")
 
 HOSTILE = '<script>alert("x")</script> $\\frac$'
 FOLDER = "<script>alert(1)"
-CLASSES = ("<script>alert(2)", "$\\frac$ & co", *(f"shape {number}" for number in range(19)))
+CLASSES = ("<script>alert(2)", "$\\frac$ & co", *"cdefghijklmnopqrstu")
 
 
 @pytest.fixture(scope="module")
 def records(model: Model, tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
     """Of one model, by every task that has to do with classes."""
     root = tmp_path_factory.mktemp("data") / FOLDER
-    for split, count in (("train", 6), ("test", 5)):
-        for number, name in enumerate(CLASSES):
+    for split, count in (("train", 30), ("test", 5)):
+        for number, name in enumerate("ab" + "".join(CLASSES[2:])):
             (root / split / name).mkdir(parents=True)
             for one in range(count):
                 seed = 100 * number + one + (50 if split == "test" else 0)
                 make_picture(24, 20, seed=seed).save(root / split / name / f"{one}.png")
-    (root / "test" / CLASSES[0] / "0.png").write_bytes(b"no picture")
+    (root / "test" / "a" / "0.png").write_bytes(b"no picture")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("sightword.evaluation.tasks.CORRUPTED", 3)
         results = Results(tmp_path_factory.mktemp("results"))
         wanted = find_data([str(root)], None)
         tasks = ("zero-shot", "linear", "few-shot", "robustness")
         evaluate([Subject(HOSTILE, model, 1234567)], wanted, results, tasks)
-        return results.all()
+        return [with_hostile_classes(record) for record in results.all()]
+
+
+def with_hostile_classes(record: Record) -> Record:
+    """The tests' model reads few words: it is given short names, and here they are made long."""
+
+    def renamed(values: Any) -> Any:
+        said = json.dumps(values)
+        for short, long in zip("ab", CLASSES, strict=False):
+            name = json.dumps(long)[:-1]
+            said = said.replace(f'"{short}"', f'{name}"').replace(f'"{short}/', f"{name}/")
+        return json.loads(said)
+
+    return replace(record, data=renamed(record.data), details=renamed(record.details))
 
 
 def of_another_model(record: Record) -> Record:
@@ -109,7 +124,7 @@ def test_every_figure_and_what_was_done_is_there(page: Page, records: list[Recor
             for row in record.rows:
                 assert f"{100 * row.low:.1f}–{100 * row.high:.1f}" in page.text
     lead = re.sub(r"\s+", " ", page.text)
-    assert "was measured on the data set -script-alert-1- (104 test pictures)" in lead
+    assert "was measured on the data set script-alert-1 (104 test pictures)" in lead
     assert "1,234,567" in page.text
     for words in ("a photo of a {}.", "Expected calibration error", "Cut-offs of the calibrated score", "10 worst"):
         assert words in page.text, words
