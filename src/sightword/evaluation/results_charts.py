@@ -165,7 +165,7 @@ def equal_in_words(curve: Mapping[str, Any]) -> str:
     if not equal:
         return "no zero-shot head to compare with"
     how = {"at": "about ", "at most": "at most ", "more than": "more than "}[equal["relation"]]
-    return f"zero-shot is worth {how}{equal['shots']:.3g} pictures of each class"
+    return f"zero-shot is worth {how}{equal['shots']:.3g} picture{'s' * (equal['shots'] != 1)} of each class"
 
 
 def corruption_chart(found: ByModel) -> Chart:

@@ -140,7 +140,6 @@ def write_results_report(
         sets=sets,
         titles=TASK_TITLES,
         strengths=STRENGTHS,
-        equal_in_words=draw.equal_in_words,
         of_each=OF_EACH,
         records=records,
         names=names_of(records),
