@@ -72,9 +72,10 @@ class Part:
         order = sorted(every, key=lambda one: (one["value"], -one["n"], one["name"]))
         if len(order) <= _FEW:
             return [("All classes, the worst first", order)]
+        best = sorted(every, key=lambda one: (-one["value"], -one["n"], one["name"]))
         return [
             (f"The {_EACH_END} worst of {len(order):,} classes", order[:_EACH_END]),
-            (f"The {_EACH_END} best", order[: -_EACH_END - 1 : -1]),
+            (f"The {_EACH_END} best", best[:_EACH_END]),
         ]
 
     @property
