@@ -22,18 +22,6 @@ OPTIONS = {
     "convert": {"--json", "--model", "--out", "--to"},
     "data check": {"--json"},
     "data pack": {"--json", "--megabytes", "--out", "--pairs", "--source"},
-    "evaluate": {
-        "--compare",
-        "--data",
-        "--device",
-        "--json",
-        "--out",
-        "--precision",
-        "--probe",
-        "--seed",
-        "--suite",
-        "--task",
-    },
     "export": {"--json", "--model", "--out", "--text-length", "--to"},
     "embed": {
         "--batch-size",
