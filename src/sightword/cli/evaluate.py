@@ -27,6 +27,7 @@ def evaluate(
         Parameter(consume_multiple=True, negative=(), help="Train on the training split, measure on the test."),
     ] = None,
     out: Annotated[Path, Parameter(help="The folder of the results; what is there is kept.")] = Path("results"),
+    report: Annotated[Path | None, Parameter(help="Write them as an HTML page, with its figures beside it.")] = None,
     compare: Annotated[bool, Parameter(negative=(), help="Only show what is in --out.")] = False,
     seed: Annotated[int, Parameter(help="Of intervals and of what is drawn.")] = 0,
     device: Device = "auto",
@@ -43,9 +44,13 @@ def evaluate(
     from sightword.cli.output import console, counting_progress, evaluation_table, write_json
     from sightword.evaluation.compare import compare_all, tabulate
     from sightword.evaluation.comparison import in_words
+    from sightword.evaluation.page import check_packages
     from sightword.evaluation.records import Results
+    from sightword.evaluation.results_report import write_results_report
     from sightword.evaluation.runner import Evaluation
 
+    if report is not None:
+        check_packages()  # before hours of work, not after them
     results = Results(out)
     if compare:
         if models:
@@ -61,6 +66,8 @@ def evaluate(
             found = measure(models, suite, data, out, tasks, seed, device, precision, progress)
     comparisons = compare_all(found.records, seed)
     write_json(json, found.to_json() | {"comparisons": [one.to_json() for one in comparisons]})
+    if report is not None:
+        write_results_report(report, found.records, comparisons, found.missing)
     made = tabulate(found.records)
     console.print(evaluation_table(made), markup=False)
     if any(line.engineered for line in made.lines):
@@ -69,4 +76,6 @@ def evaluate(
         console.print(f"\n{in_words(one)}", soft_wrap=True, markup=False)
     for missing in found.missing:
         console.print(f"\nnot there: {missing}", soft_wrap=True, markup=False)
+    if report is not None:
+        console.print(f"\nreport: {report}", soft_wrap=True, markup=False)
     return 0

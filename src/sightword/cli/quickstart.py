@@ -30,7 +30,7 @@ def quickstart(
     """
     from sightword.cli.output import console, counting_progress, results_table, training_progress, write_json
     from sightword.evaluation.experiment import evaluate_quickstart, run_training
-    from sightword.evaluation.report import check_packages
+    from sightword.evaluation.page import check_packages
     from sightword.training.recipe import read_recipe
 
     check_packages()  # before the minutes that a training takes

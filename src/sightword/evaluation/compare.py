@@ -22,10 +22,11 @@ from sightword.evaluation.weighted import Mean, MeanPerClass, Statistic
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table: a data set by one prompt and metric. cells: by model, None where it was not measured.
-    own: it is the data set's own metric. engineered: the prompt was written by people who knew the task."""
+    """One line of the table: a part of a data set by one prompt and metric. cells: by model, None where it was not
+    measured. own: it is the data set's own metric. engineered: the prompt was written by people who knew the task."""
 
     data: str
+    split: str
     n: int
     classes: int
     task: str
@@ -45,9 +46,9 @@ class Table:
 def tabulate(records: Sequence[Record]) -> Table:
     """Models by name, in the order in which they first come. Two models of one name are told apart by their
     fingerprints."""
-    models = _names(records)
+    models = names_of(records)
     lines: list[Line] = []
-    for _, same in groupby(sorted(records, key=_test), key=_test):
+    for _, same in groupby(sorted(records, key=test_of), key=test_of):
         of_test = list(same)
         first = of_test[0]
         own = first.settings.get("metrics", [None])[0]
@@ -55,7 +56,7 @@ def tabulate(records: Sequence[Record]) -> Table:
             cells = tuple(_cell(of_test, fingerprint, row) for fingerprint in models)
             lines.append(
                 Line(
-                    first.data["name"], row.n, row.classes, first.task, row.prompt, row.metric,
+                    first.data["name"], row.split, row.n, row.classes, first.task, row.prompt, row.metric,
                     own is None or row.metric == own, row.prompt in first.settings.get("engineered", ()), cells,
                 )
             )  # fmt: skip
@@ -65,9 +66,9 @@ def tabulate(records: Sequence[Record]) -> Table:
 def compare_all(records: Sequence[Record], seed: int = 0) -> list[Comparison]:
     """Each model against the first, on each test that both took, by the test's own metric and each prompt; with Holm's
     correction over all of them. Nothing for one model alone."""
-    models = _names(records)
+    models = names_of(records)
     found: list[Comparison] = []
-    for _, same in groupby(sorted(records, key=_test), key=_test):
+    for _, same in groupby(sorted(records, key=test_of), key=test_of):
         of_test = {record.model["fingerprint"]: record for record in same}
         taken = [fingerprint for fingerprint in models if fingerprint in of_test]
         if not taken or taken[0] != next(iter(models)):
@@ -85,14 +86,14 @@ def compare_all(records: Sequence[Record], seed: int = 0) -> list[Comparison]:
     return holm(found)
 
 
-def _test(record: Record) -> str:
+def test_of(record: Record) -> str:
     """Equal for records whose figures may be compared: of the same data, done in the same way."""
     said = json.dumps(record.settings, sort_keys=True)
     return "\0".join((record.data["name"], record.task, record.data["fingerprint"], said))
 
 
-def _names(records: Sequence[Record]) -> dict[str, str]:
-    """By fingerprint."""
+def names_of(records: Sequence[Record]) -> dict[str, str]:
+    """Of models, by fingerprint: in the order in which they first come. Two of one name are told apart by it."""
     names: dict[str, str] = {}
     for record in records:
         fingerprint, name = record.model["fingerprint"], record.model["name"]
@@ -102,10 +103,10 @@ def _names(records: Sequence[Record]) -> dict[str, str]:
 
 
 def _cell(records: Sequence[Record], fingerprint: str, like: Row) -> Row | None:
-    wanted = (like.prompt, like.metric)
+    wanted = (like.split, like.prompt, like.metric)
     for record in records:
         if record.model["fingerprint"] == fingerprint:
-            return next((row for row in record.rows if (row.prompt, row.metric) == wanted), None)
+            return next((row for row in record.rows if (row.split, row.prompt, row.metric) == wanted), None)
     return None
 
 

@@ -64,17 +64,26 @@ class Gallery:
 
 
 def gallery(data: Labelled, scores_NC: Scores, of_each: int = OF_EACH) -> Gallery:
-    """Of a test with one label a picture. In the order of a hash of the keys, so that nobody and nothing chose the good
-    ones. scores_NC: softmax."""
+    """Of a test with one label a picture. scores_NC: softmax."""
     rank_N = single_ranks(scores_NC, data.labels)
-    hits_N: NDArray[np.bool_] = rank_N < 1
-    order = sorted(range(len(data)), key=lambda i: fraction_of(data.keys[i]))
-    chosen = [i for i in order if hits_N[i]][:of_each] + [i for i in order if not hits_N[i]][:of_each]
-    hits, mean = int(hits_N.sum()), float(scores_NC.max(axis=1).mean())
+    chosen = balanced(data.keys, rank_N < 1, of_each)
+    shown = [_shown(data, i, scores_NC[i], int(rank_N[i])) for i in chosen]
+    return whole(shown, rank_N < 1, float(scores_NC.max(axis=1).mean()), len(data.classes))
+
+
+def balanced(keys: Sequence[str], hits_N: NDArray[np.bool_], of_each: int = OF_EACH) -> list[int]:
+    """Places of hits, then of misses: in the order of a hash of the keys, so that nobody and nothing chose the good
+    ones."""
+    order = sorted(range(len(keys)), key=lambda i: fraction_of(keys[i]))
+    return [i for i in order if hits_N[i]][:of_each] + [i for i in order if not hits_N[i]][:of_each]
+
+
+def whole(shown: Sequence[Shown], hits_N: NDArray[np.bool_], mean_score: float, classes: int) -> Gallery:
+    """The gallery of these, with what holds of all N pictures."""
+    hits = int(hits_N.sum())
     low, high = wilson(hits, len(hits_N))
-    claim = "too low" if mean < low else "too high" if mean > high else "about right"
-    shown = tuple(_shown(data, i, scores_NC[i], int(rank_N[i])) for i in chosen)
-    return Gallery(shown, hits, len(hits_N), len(data.classes), mean, claim)
+    claim = "too low" if mean_score < low else "too high" if mean_score > high else "about right"
+    return Gallery(tuple(shown), hits, len(hits_N), classes, mean_score, claim)
 
 
 def _shown(data: Labelled, i: int, scores_C: Scores, rank: int) -> Shown:

@@ -1,64 +1,21 @@
-"""The figures of the report: SVG with a transparent ground, so that they stay sharp at every size and in print.
-
-Matplotlib comes with the `train` extra and is imported when a figure is drawn, never before.
-"""
+"""The figures of a run's report: its curves, and accuracy by vendor."""
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sightword.evaluation.charts import FAINT, FIRST, INK, SECOND, Chart
 from sightword.evaluation.rows import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Event: TypeAlias = Mapping[str, Any]
-
-# Told apart by hatching as well as by hue, and both in the middle of the range of lightness: the report inverts the
-# lightness of figures for dark screens.
-_INK, _FAINT, _TRAINED, _UNSEEN = "#20242a", "#c3c9d1", "#2f6f9f", "#cf7a2c"
-_STYLE: Any = {  # new releases of Matplotlib list the keys in the type, older ones do not
-    "axes.axisbelow": True,
-    "axes.edgecolor": _FAINT,
-    "axes.grid": True,
-    "axes.labelcolor": _INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "font.family": "DejaVu Sans",  # comes with Matplotlib
-    "font.size": 9,
-    "grid.color": "#e3e6ea",
-    "hatch.color": "#ffffff",
-    "hatch.linewidth": 1.6,
-    "legend.frameon": False,
-    "svg.hashsalt": "sightword",  # equal figures, equal bytes
-    "text.color": _INK,
-    "xtick.color": _FAINT,
-    "xtick.labelcolor": _INK,
-    "ytick.color": _FAINT,
-    "ytick.labelcolor": _INK,
-}
 _POINTS = 1000  # more of them than a figure has pixels only swell the file
-
-
-@dataclass(frozen=True)
-class Chart:
-    """uri: the picture, as a data URI. alt: what it shows, for those who do not see it. title, caption: plain text."""
-
-    uri: str
-    alt: str
-    title: str
-    caption: str
-
-
-def data_uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def loss_chart(events: Sequence[Event]) -> Chart | None:
@@ -72,11 +29,11 @@ def loss_chart(events: Sequence[Event]) -> Chart | None:
     def draw(axes: Axes) -> None:
         shown = slice(None, None, -(-len(step_N) // _POINTS))
         smooth = window > 1
-        axes.plot(step_N[shown], loss_N[shown], ".-", color=_FAINT if smooth else _TRAINED, linewidth=0.8, markersize=3)
+        axes.plot(step_N[shown], loss_N[shown], ".-", color=FAINT if smooth else FIRST, linewidth=0.8, markersize=3)
         if smooth:
             mean = np.convolve(loss_N, np.full(window, 1 / window), mode="valid")
             centre = np.convolve(step_N, np.full(window, 1 / window), mode="valid")
-            axes.plot(centre[shown], mean[shown], color=_TRAINED, linewidth=1.8)
+            axes.plot(centre[shown], mean[shown], color=FIRST, linewidth=1.8)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("step")
 
@@ -85,7 +42,7 @@ def loss_chart(events: Sequence[Event]) -> Chart | None:
     alt = (
         f"The training loss goes from {loss_N[0]:.2f} at step {step_N[0]:.0f} to {loss_N[-1]:.2f} at {step_N[-1]:.0f}."
     )
-    return _chart(draw, (4.3, 2.7), "Training loss", caption, alt)
+    return Chart(draw, (4.3, 2.7), "Training loss", caption, alt)
 
 
 def validation_chart(events: Sequence[Event]) -> Chart | None:
@@ -97,8 +54,8 @@ def validation_chart(events: Sequence[Event]) -> Chart | None:
     value_N, low_N, high_N = (100 * np.array([row[key] for _, row in rows]) for key in ("value", "low", "high"))
 
     def draw(axes: Axes) -> None:
-        axes.fill_between(step_N, low_N, high_N, color=_TRAINED, alpha=0.18, linewidth=0)
-        axes.plot(step_N, value_N, ".-", color=_TRAINED, linewidth=1.8, markersize=6)
+        axes.fill_between(step_N, low_N, high_N, color=FIRST, alpha=0.18, linewidth=0)
+        axes.plot(step_N, value_N, ".-", color=FIRST, linewidth=1.8, markersize=6)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("step")
         axes.set_ylabel("top-1, %")
@@ -109,7 +66,7 @@ def validation_chart(events: Sequence[Event]) -> Chart | None:
         "The band is the 95 % interval."
     )
     alt = f"Validation top-1 goes from {value_N[0]:.1f} % at step {step_N[0]} to {value_N[-1]:.1f} % at {step_N[-1]}."
-    return _chart(draw, (4.3, 2.7), "Validation accuracy", caption, alt)
+    return Chart(draw, (4.3, 2.7), "Validation accuracy", caption, alt)
 
 
 def learning_rate_chart(events: Sequence[Event]) -> Chart | None:
@@ -138,7 +95,7 @@ def vendor_chart(bars: Sequence[tuple[str, bool, Row]], title: str, caption: str
             look = _look(trained)
             axes.barh(y, value, height=0.68, **look)
             axes.errorbar(
-                value, y, xerr=[[max(value - low, 0)], [max(high - value, 0)]], color=_INK, capsize=2.5, linewidth=1.2
+                value, y, xerr=[[max(value - low, 0)], [max(high - value, 0)]], color=INK, capsize=2.5, linewidth=1.2
             )
             axes.text(high + 2, y, f"{value:.1f}", va="center")
         axes.set_yticks(place, [vendor for vendor, _, _ in bars], parse_math=False)
@@ -156,14 +113,12 @@ def vendor_chart(bars: Sequence[tuple[str, bool, Row]], title: str, caption: str
         f"{vendor} ({'trained' if trained else 'unseen'} style) {100 * row.value:.1f} %"
         for vendor, trained, row in bars
     )
-    return _chart(draw, (4.3, 0.9 + 0.29 * len(bars)), title, caption, f"Top-1 by vendor: {alt}.")
+    return Chart(draw, (4.3, 0.9 + 0.29 * len(bars)), title, caption, f"Top-1 by vendor: {alt}.")
 
 
 def _look(trained: bool) -> dict[str, Any]:
     return (
-        {"facecolor": _TRAINED}
-        if trained
-        else {"facecolor": _UNSEEN, "hatch": "///", "edgecolor": "white", "linewidth": 0}
+        {"facecolor": FIRST} if trained else {"facecolor": SECOND, "hatch": "///", "edgecolor": "white", "linewidth": 0}
     )
 
 
@@ -173,33 +128,16 @@ def _line(x_N: NDArray[np.float64], y_N: NDArray[np.float64], title: str, captio
 
     def draw(axes: Axes) -> None:
         shown = slice(None, None, -(-len(x_N) // _POINTS))
-        axes.plot(x_N[shown], y_N[shown], "-" if len(x_N) > 30 else ".-", color=_TRAINED, linewidth=1.4)
+        axes.plot(x_N[shown], y_N[shown], "-" if len(x_N) > 30 else ".-", color=FIRST, linewidth=1.4)
         axes.ticklabel_format(axis="y", scilimits=(-3, 4), useOffset=False)
         axes.locator_params(axis="y", nbins=4)
         axes.set_ylim(0, 1.1 * y_N.max() or 1)
         axes.set_xlabel("step")
 
-    return _chart(draw, (4.3, 1.6), title, caption, alt)
+    return Chart(draw, (4.3, 1.6), title, caption, alt)
 
 
 def _series(events: Sequence[Event], key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Steps [N] and a figure of theirs [N]."""
     steps = [event for event in events if event["event"] == "step"]
     return np.array([e["step"] for e in steps], dtype=np.float64), np.array([e[key] for e in steps], dtype=np.float64)
-
-
-def _chart(draw: Callable[[Axes], None], size: tuple[float, float], title: str, caption: str, alt: str) -> Chart:
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context():
-        # A person's matplotlibrc (LaTeX, another backend) must not decide whether a report can be written.
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(figure)
-        draw(figure.add_subplot())
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return Chart(data_uri("image/svg+xml", buffer.getvalue()), alt, title, caption)

@@ -32,9 +32,10 @@ _COLUMNS = ("value", "low", "high", "n", "classes")
 @dataclass(frozen=True)
 class Record:
     """model: `name`, `fingerprint`, `parameters`, `precision`. data: `name`, `title`, `split`, `count`, `classes`,
-    `fingerprint`, `unreadable`, `remarks`, `licence`, `source`. task: `zero-shot`, `retrieval`, … . settings: all that
-    was chosen (prompts, metrics, seed). rows: the figures. details: what a report draws, as plain values. outcomes: by
-    name, of each sample, what tests between models compare, in the order of the data set."""
+    `names` (of the classes), `fingerprint`, `unreadable`, `remarks`, `licence`, `source`. task: `zero-shot`,
+    `retrieval`, … . settings: all that was chosen (prompts, metrics, seed). rows: the figures. details: what a report
+    draws, as plain values. outcomes: by name, of each sample, what tests between models compare, in the order of the
+    data set."""
 
     model: Mapping[str, Any]
     data: Mapping[str, Any]

@@ -5,27 +5,23 @@ Shapes: N pictures, T texts, K kept names, D joint space.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from sightword.data.emoji import TRAIN_VENDORS, VENDORS
-from sightword.data.images import flatten, open_image
-from sightword.data.pairs import Pair, Skipped, fraction_of
+from sightword.data.pairs import Pair, Skipped
 from sightword.embedding.embedder import Embedder
-from sightword.errors import RequestError
 from sightword.evaluation import plots
+from sightword.evaluation.charts import Chart
 from sightword.evaluation.emoji import TRAINED_ON, UNSEEN_NAMES, UNSEEN_VENDORS, Evidence
-from sightword.evaluation.intervals import wilson
+from sightword.evaluation.gallery import OF_EACH, Gallery, Guess, Shown, balanced, thumbnail, whole
+from sightword.evaluation.page import NBSP, check_packages, count, percent, render, write_page
 from sightword.evaluation.rows import Row
 from sightword.evaluation.zero_shot import Judged, Pictures
-from sightword.files import whole_file
 from sightword.training.recipe import Recipe, recipe_text
 
 NEIGHBOUR_TEXTS = (
@@ -38,12 +34,8 @@ NEIGHBOUR_TEXTS = (
     "sport with a ball",
     "transport on rails",
 )
-_OF_EACH = 12  # hits and misses in a gallery
 _NEAREST = 8
-_SIDE = 72  # pixels of an embedded picture
 _LISTED = 20  # skipped pairs
-_NBSP = "\N{NO-BREAK SPACE}"
-Guess: TypeAlias = tuple[str, float, bool]  # a name, its score, whether it is the true one
 
 
 @dataclass(frozen=True)
@@ -70,29 +62,6 @@ class _Result:
 
 
 @dataclass(frozen=True)
-class _Card:
-    """A picture that was judged. place: of the true name among all, from 1; best: the first five names."""
-
-    picture: str
-    name: str
-    vendor: str
-    hit: bool
-    place: int
-    best: tuple[Guess, ...]
-
-
-@dataclass(frozen=True)
-class _Gallery:
-    test: str
-    cards: tuple[_Card, ...]
-    hits: int
-    n: int
-    names: int
-    mean_score: float  # of the best name
-    claim: str  # what the mean score is, as a confidence
-
-
-@dataclass(frozen=True)
 class _Near:
     picture: str
     name: str
@@ -109,25 +78,19 @@ class _VendorLine:
     cells: tuple[Row | None, ...]
 
 
-def check_packages() -> None:
-    """Raise RequestError where a package that the report needs is missing: better before a training than after it."""
-    for package in ("jinja2", "matplotlib"):
-        if find_spec(package) is None:
-            raise RequestError(f"the report needs {package}: pip install 'sightword[train]'")
-
-
 def write_report(path: Path, run: Run, evidence: Evidence, embedder: Embedder) -> None:
     """Write the page whole, or not at all. Raises RequestError where Jinja or Matplotlib is missing."""
     check_packages()
     prompt = _main_prompt(evidence)
-    page = _render(
+    page = render(
+        "report.html.j2",
         title=run.recipe.title,
         lead=_lead(evidence, prompt),
         prompt=prompt,
         results=_results(evidence.rows),
         sentences={"plain": run.recipe.evaluation.plain, "ensemble": run.recipe.evaluation.ensemble},
         galleries=[
-            _gallery(test, evidence.pictures[test], evidence.judged[test, prompt])
+            (test, _gallery(evidence.pictures[test], evidence.judged[test, prompt]))
             for test in (UNSEEN_VENDORS, UNSEEN_NAMES)
             if test in evidence.pictures and evidence.pictures[test].pairs
         ],
@@ -148,38 +111,10 @@ def write_report(path: Path, run: Run, evidence: Evidence, embedder: Embedder) -
         recipe=recipe_text(run.recipe),
         skipped=_skipped(run, evidence),
         listed=_LISTED,
-        of_each=_OF_EACH,
+        of_each=OF_EACH,
         owners=sorted(VENDORS.values()),
     )
-    with whole_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-
-
-def _render(**values: Any) -> str:
-    from jinja2 import Environment, StrictUndefined
-
-    # Names, keys and reasons come from data: all of them are escaped.
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"percent": _percent, "interval": _interval, "count": _count, "score": _score}
-    source = files("sightword.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source).render(**values)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}{_NBSP}%"
-
-
-def _interval(row: Row) -> str:
-    return f"{100 * row.low:.1f}–{100 * row.high:.1f}"
-
-
-def _count(number: int) -> str:
-    return f"{number:,}"
-
-
-def _score(share: float) -> str:
-    # A softmax over many names leaves scores that would all be rounded to nothing.
-    return f"<{_NBSP}0.1" if share < 0.0005 else f"{100 * share:.1f}"
+    write_page(path, page)
 
 
 def _main_prompt(evidence: Evidence) -> str:
@@ -217,44 +152,28 @@ def _results(rows: Sequence[Row]) -> list[_Result]:
     return [_Result(next(iter(line.values())), line.get("top1"), line.get("top5")) for line in lines.values()]
 
 
-def _gallery(test: str, pictures: Pictures, judged: Judged) -> _Gallery:
-    """Hits and misses in the order of a hash of their keys, so that nobody and nothing chose the good ones."""
+def _gallery(pictures: Pictures, judged: Judged) -> Gallery:
     hits_N = judged.hits(1)
-    order = sorted(range(len(pictures.pairs)), key=lambda i: fraction_of(pictures.pairs[i].key))
-    chosen = [i for i in order if hits_N[i]][:_OF_EACH] + [i for i in order if not hits_N[i]][:_OF_EACH]
-    cards: list[_Card] = []
-    for i in chosen:
-        pair = pictures.pairs[i]
-        best: list[Guess] = [
-            (judged.names[name], float(score), name == judged.truth[i])
-            for name, score in zip(judged.best[i], judged.scores[i], strict=True)
-        ]
-        cards.append(
-            _Card(
-                picture=_thumbnail(pair),
-                name=pair.name,
-                vendor=VENDORS.get(pair.group, pair.group),
-                hit=bool(hits_N[i]),
-                place=int(judged.rank[i]) + 1,
-                best=tuple(best),
-            )
+    chosen = balanced([pair.key for pair in pictures.pairs], hits_N)
+    shown = [
+        Shown(
+            picture=thumbnail(pictures.pairs[i].image),
+            key=pictures.pairs[i].key,
+            name=pictures.pairs[i].name,
+            group=VENDORS.get(pictures.pairs[i].group, pictures.pairs[i].group),
+            hit=bool(hits_N[i]),
+            place=int(judged.rank[i]) + 1,
+            best=tuple(
+                Guess(judged.names[name], float(score), bool(name == judged.truth[i]))
+                for name, score in zip(judged.best[i], judged.scores[i], strict=True)
+            ),
         )
-    hits, mean = int(hits_N.sum()), float(judged.scores[:, 0].mean())
-    low, high = wilson(hits, len(hits_N))
-    claim = "too low" if mean < low else "too high" if mean > high else "about right"
-    return _Gallery(test, tuple(cards), hits, len(hits_N), len(judged.names), mean, claim)
+        for i in chosen
+    ]
+    return whole(shown, hits_N, float(judged.scores[:, 0].mean()), len(judged.names))
 
 
-def _thumbnail(pair: Pair) -> str:
-    """The picture, small and drawn on white, as a data URI."""
-    picture = flatten(open_image(pair.image), (255, 255, 255))
-    picture.thumbnail((_SIDE, _SIDE))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
-    return plots.data_uri("image/png", buffer.getvalue())
-
-
-def _present(*charts: plots.Chart | None) -> list[plots.Chart]:
+def _present(*charts: Chart | None) -> list[Chart]:
     return [chart for chart in charts if chart is not None]
 
 
@@ -268,8 +187,8 @@ def _seen_names(rows: Sequence[Row], vendor: str, prompt: str) -> Row | None:
     return _find(rows, TRAINED_ON if vendor in TRAIN_VENDORS else UNSEEN_VENDORS, prompt, vendor)
 
 
-def _vendor_charts(rows: Sequence[Row], prompt: str) -> list[plots.Chart]:
-    charts: list[plots.Chart] = []
+def _vendor_charts(rows: Sequence[Row], prompt: str) -> list[Chart]:
+    charts: list[Chart] = []
     vendors = _vendors_of(rows)
     for title, found in (
         ("Names that training saw", [(vendor, _seen_names(rows, vendor, prompt)) for vendor in vendors]),
@@ -278,7 +197,7 @@ def _vendor_charts(rows: Sequence[Row], prompt: str) -> list[plots.Chart]:
         bars = [(VENDORS.get(vendor, vendor), vendor in TRAIN_VENDORS, row) for vendor, row in found if row]
         if bars:
             classes = max(row.classes for _, _, row in bars)
-            charts.append(plots.vendor_chart(bars, title, f"Top-1 among {classes:,} names, with 95{_NBSP}% intervals."))
+            charts.append(plots.vendor_chart(bars, title, f"Top-1 among {classes:,} names, with 95{NBSP}% intervals."))
     return charts
 
 
@@ -329,14 +248,14 @@ def _neighbours(evidence: Evidence, embedder: Embedder) -> list[tuple[str, list[
 
 
 def _near(pair: Pair, cosine: float) -> _Near:
-    return _Near(_thumbnail(pair), pair.name, VENDORS.get(pair.group, pair.group), cosine)
+    return _Near(thumbnail(pair.image), pair.name, VENDORS.get(pair.group, pair.group), cosine)
 
 
 def _facts(run: Run) -> dict[str, str]:
     training = run.recipe.training
     steps = [event for event in run.events if event["event"] == "step"]
     facts = {
-        "parameters": _count(run.parameters),
+        "parameters": count(run.parameters),
         "training": f"{training.steps:,} steps of {training.batch_size:,} pairs",
         "seed": str(run.recipe.seed),
         "licence": run.recipe.licence,
@@ -348,8 +267,8 @@ def _facts(run: Run) -> dict[str, str]:
         waiting_N = np.array([event["waiting"] for event in steps])
         # Steps between two log lines are equally many, so a line's time goes with the inverse of its rate.
         waiting = float(np.average(waiting_N, weights=1 / np.maximum(rate_N, 1e-9)))
-        facts["speed"] = f"{np.median(rate_N):,.1f} images/s (median), {_percent(waiting)} of the time waiting for data"
-    return facts | {"skipped pairs": _count(run.skipped)}
+        facts["speed"] = f"{np.median(rate_N):,.1f} images/s (median), {percent(waiting)} of the time waiting for data"
+    return facts | {"skipped pairs": count(run.skipped)}
 
 
 def _skipped(run: Run, evidence: Evidence) -> dict[str, list[Skipped]]:

@@ -124,6 +124,7 @@ def _made(
             "split": data.split,
             "count": len(read),
             "classes": len(data.classes) if isinstance(data, Labelled) else 0,
+            "names": list(data.classes) if isinstance(data, Labelled) else [],
             "fingerprint": data.fingerprint(),
             "unreadable": [{"key": skip.key, "reason": skip.reason} for skip in features.skipped],
             "remarks": list(wanted.spec.remarks(data)),
