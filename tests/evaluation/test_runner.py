@@ -131,12 +131,13 @@ def test_robustness_to_corruptions(model: Model, folder: Path, tmp_path: Path, m
     monkeypatch.setattr("sightword.evaluation.tasks.CORRUPTED", 6)
     (record,) = measured({"a": model}, folder, tmp_path, "robustness").records
     splits = [row.split for row in record.rows]
-    assert splits[0] == "clean"
-    assert len(splits) == 61
+    assert splits[:2] == ["clean", "corrupted"]
+    assert len(splits) == 62
     assert all(row.n == 6 for row in record.rows)
     assert record.details["corruptions"]["mean"]["value"] == pytest.approx(
-        np.mean([row.value for row in record.rows[1:]])
+        np.mean([row.value for row in record.rows[2:]])
     )
+    assert record.rows[1].value == record.details["corruptions"]["mean"]["value"]
 
 
 def test_unreadable_pictures_are_counted_and_too_many_are_refused(model: Model, folder: Path, tmp_path: Path):

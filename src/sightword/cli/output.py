@@ -80,16 +80,25 @@ def _share(row: Row) -> str:
 
 
 def evaluation_table(found: EvaluationTable) -> Table:
-    """A line for each data set and prompt, by the data set's own metric; a column for each model."""
+    """A line for each data set and prompt, by the data set's own metric; a column for each model. Of corruptions, the
+    pictures as they are and all corruptions together; each of them is in the report and in results.parquet."""
+    from sightword.data.corruptions import CORRUPTIONS
+
     headings = [("data", False), ("n", True), ("classes", True), ("metric", False), ("prompt", False)]
     lines = [
-        [line.data, f"{line.n:,}", f"{line.classes:,}", line.metric, line.prompt + "*" * line.engineered]
+        [
+            line.data if line.split == "test" else f"{line.data}, {line.split}",
+            f"{line.n:,}",
+            f"{line.classes:,}",
+            line.metric,
+            line.prompt + "*" * line.engineered,
+        ]
         + [
             "" if row is None else f"{100 * row.value:.1f} ({100 * row.low:.1f}–{100 * row.high:.1f})"
             for row in line.cells
         ]
         for line in found.lines
-        if line.own
+        if line.own and line.split.rpartition(" ")[0] not in CORRUPTIONS
     ]
     return table([*headings, *((model, True) for model in found.models)], lines)
 

@@ -240,7 +240,9 @@ def _cells(record: Record) -> Cells:
     rows = [Row(**row) for row in record.details["corruptions"]["rows"]]
     by_split = {row.split: row for row in rows}
     kinds = [(kind, tuple(by_split[f"{kind} {strength}"] for strength in STRENGTHS)) for kind in CORRUPTIONS]
-    return Cells(by_split["clean"], tuple(kinds), tuple(row for row in record.rows if row.split not in by_split))
+    return Cells(
+        by_split["clean"], tuple(kinds), tuple(row for row in record.rows if row.split not in (*by_split, "corrupted"))
+    )
 
 
 def _charts(parts: Sequence[Part]) -> list[Chart]:

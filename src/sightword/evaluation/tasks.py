@@ -6,7 +6,7 @@ Shapes: N pictures, C classes, D joint space.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -209,7 +209,10 @@ def _robustness(work: Work) -> Outcome:
     clean_N = judged(0, cells[0][0], 0)  # as the others, but for the corruption: large pictures are made smaller first
     corrupted = {cell: judged(number, *cell) for number, cell in enumerate(cells, start=1)}
     found = corruption_result(data.name, "plain", clean_N, corrupted, len(data.classes))
-    return Outcome((*rows, *found.rows), {"corruptions": found.to_json(), "pictures": part.made})
+    clean, *each = found.rows
+    value, low, high = (float(end if end is not None else np.nan) for end in astuple(found.mean))
+    mean = replace(clean, split="corrupted", value=value, low=low, high=high, interval="normal")
+    return Outcome((*rows, clean, mean, *each), {"corruptions": found.to_json(), "pictures": part.made})
 
 
 def _hits(embedder: BaseEmbedder, vectors: Vectors, head_CD: Vectors, data: Labelled) -> Any:
