@@ -15,12 +15,13 @@ from sightword.data.pairs import Pair, Pairs, Skipped
 from sightword.embedding.base import Vectors
 from sightword.embedding.embedder import Embedder
 from sightword.errors import ImageError, SightwordError
+from sightword.evaluation.calibration import softmax
+from sightword.evaluation.classification import logits
 from sightword.evaluation.metrics import ranks
 from sightword.evaluation.rows import Row, share_row
-from sightword.labels.zero_shot import zero_shot
+from sightword.labels.zero_shot import zero_shot_head
 
 Templates = Mapping[str, Sequence[str]]
-_CHUNK = 2048
 
 
 @dataclass(frozen=True)
@@ -66,23 +67,17 @@ def judge(
     embedder: Embedder, pictures: Pictures, names: Sequence[str], templates: Sequence[str], keep: int = 5
 ) -> Judged:
     """Classify every picture among `names`. Its own name must be one of them."""
-    classifier = zero_shot(embedder, names, templates)
     place = {name: i for i, name in enumerate(names)}
-    truth = np.array([place[pair.name] for pair in pictures.pairs], dtype=np.int64)
-    best, scores, rank = [], [], []
-    for at in range(0, len(truth), _CHUNK):
-        rows_NC = classifier.predict_features(pictures.vectors[at : at + _CHUNK]).scores
-        rank.append(ranks(rows_NC, truth[at : at + _CHUNK]))
-        best_NK = np.argsort(-rows_NC, axis=1, kind="stable")[:, :keep]
-        best.append(best_NK)
-        scores.append(np.take_along_axis(rows_NC, best_NK, axis=1))
-    empty = np.empty((0, min(keep, len(names))))
+    truth_N = np.array([place[pair.name] for pair in pictures.pairs], dtype=np.int64)
+    logits_NC = logits(embedder, pictures.vectors, zero_shot_head(embedder, names, templates))
+    scores_NC = softmax(logits_NC)
+    best_NK = np.argsort(-scores_NC, axis=1, kind="stable")[:, :keep]
     return Judged(
         names=tuple(names),
-        truth=truth,
-        best=np.concatenate(best) if best else empty.astype(np.int64),
-        scores=np.concatenate(scores) if scores else empty.astype(np.float32),
-        rank=np.concatenate(rank) if rank else np.empty(0, dtype=np.int64),
+        truth=truth_N,
+        best=best_NK,
+        scores=np.take_along_axis(scores_NC, best_NK, axis=1).astype(np.float32),
+        rank=ranks(logits_NC, truth_N),
     )
 
 
