@@ -71,8 +71,10 @@ class InfoNCE:
 @dataclass(frozen=True)
 class _Sums:
     """What the first pass leaves. rows [R], texts [N]: their log-sums. row_positives [R], text_positives [N]: how many
-    positives each has, None where that is one."""
+    positives each has, None where that is one. near: no logit is further from 0 than _SPREAD, by the lengths of the
+    vectors: exponentials then need no shift, and nothing has to be looked for."""
 
+    near: bool
     rows: Tensor
     texts: Tensor
     row_positives: Tensor | None
@@ -116,6 +118,7 @@ def _first_pass(
     row_logit_R, row_count_R = image_RD.new_zeros(R), image_RD.new_zeros(R) if labelled else None
     text_logit_N, text_count_N = image_RD.new_zeros(N), image_RD.new_zeros(N) if labelled else None
     scaled_RD = scale * image_RD
+    near = R > 0 and float(_longest(scaled_RD) * _longest(held.vectors)) <= _SPREAD
     for tile in tiles(scaled_RD, held.vectors):
         texts = slice(tile.columns.start, min(tile.columns.stop, N))  # perhaps none: the further texts are the last
         n = max(0, texts.stop - texts.start)
@@ -126,7 +129,7 @@ def _first_pass(
             row_count_R[tile.rows] += positive_rc.sum(dim=1)
             text_logit_N[texts] += kept_rc[:, :n].sum(dim=0)
             text_count_N[texts] += positive_rc[:, :n].sum(dim=0)
-        row_r, text_n = _log_sums(tile, n)
+        row_r, text_n = _log_sums(tile, n, near)
         row_R[tile.rows] = torch.logaddexp(row_R[tile.rows], row_r)
         text_N[texts] = torch.logaddexp(text_N[texts], text_n)
     text_N = ranks.logsumexp(text_N)
@@ -142,19 +145,25 @@ def _first_pass(
         row_target_R = (1 - smoothing) * row_target_R + smoothing * (scaled_RD @ every_D)
         text_target_R = (1 - smoothing) * text_target_R + smoothing * (scaled_RD @ texts_D)
     loss = ranks.sum_((row_R - row_target_R).sum() + (own_text_R - text_target_R).sum()) / (2 * N)
-    return _Sums(row_R, text_N, row_count_R, text_count_N, loss)
+    return _Sums(near, row_R, text_N, row_count_R, text_count_N, loss)
 
 
-def _log_sums(tile: Tile, texts: int) -> tuple[Tensor, Tensor]:
+def _longest(vectors: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(vectors, dim=1).max()
+
+
+def _log_sums(tile: Tile, texts: int, near: bool) -> tuple[Tensor, Tensor]:
     """Over the columns and (of the first `texts`) over the rows. Overwrites the logits."""
     logits_rc = tile.logits
-    row_top_r, top_n = logits_rc.amax(dim=1), logits_rc[:, :texts].amax(dim=0)
-    highest = row_top_r.max()
-    if float(highest - torch.cat([row_top_r, top_n]).min()) > _SPREAD:
-        return logits_rc.logsumexp(dim=1), logits_rc[:, :texts].logsumexp(dim=0)
-    row_r, text_n = torch.empty_like(row_top_r), torch.zeros_like(top_n)
+    highest = logits_rc.new_zeros(())
+    if not near:
+        row_top_r, top_n = logits_rc.amax(dim=1), logits_rc[:, :texts].amax(dim=0)
+        highest = row_top_r.max()
+        if float(highest - torch.cat([row_top_r, top_n]).min()) > _SPREAD:
+            return logits_rc.logsumexp(dim=1), logits_rc[:, :texts].logsumexp(dim=0)
+    row_r, text_n = logits_rc.new_empty(len(logits_rc)), logits_rc.new_zeros(texts)
     for rows, part in tile.parts():
-        part.sub_(highest).exp_()
+        (part if near else part.sub_(highest)).exp_()
         torch.sum(part, dim=1, out=row_r[rows])
         text_n += part[:, :texts].sum(dim=0)
     return row_r.log_().add_(highest), text_n.log_().add_(highest)
@@ -172,7 +181,7 @@ def _second_pass(ctx: Any, outside: Tensor) -> tuple[Tensor | None, Tensor | Non
     for tile in tiles(scaled_RD, held.vectors):
         texts = slice(tile.columns.start, min(tile.columns.stop, N))
         n = max(0, texts.stop - texts.start)
-        grad_rc = _softmaxes(tile, sums.rows[tile.rows], sums.texts[texts])
+        grad_rc = _softmaxes(tile, sums.rows[tile.rows], sums.texts[texts], sums.near)
         positive_rc = held.positives(tile)
         if positive_rc is not None:
             share_rc = (kept / sums.row_positives[tile.rows])[:, None].repeat(1, grad_rc.shape[1])
@@ -209,11 +218,11 @@ def _second_pass(ctx: Any, outside: Tensor) -> tuple[Tensor | None, Tensor | Non
     return image_grad_RD, text_grad_RD, more_grad_KD, scale_grad
 
 
-def _softmaxes(tile: Tile, row_r: Tensor, text_n: Tensor) -> Tensor:
+def _softmaxes(tile: Tile, row_r: Tensor, text_n: Tensor, near: bool) -> Tensor:
     """Softmax by row and, of the texts, by column, added. Overwrites the logits."""
-    logits_rc, n, middle = tile.logits, len(text_n), row_r.mean()
-    furthest = (torch.cat([row_r, text_n]) - middle).abs().max()
-    if float(furthest) > _SPREAD / 2:
+    logits_rc, n = tile.logits, len(text_n)
+    middle = row_r.new_zeros(()) if near else row_r.mean()
+    if not near and float((torch.cat([row_r, text_n]) - middle).abs().max()) > _SPREAD / 2:
         by_text_rn = (logits_rc[:, :n] - text_n).exp_()
         by_row_rc = logits_rc.sub_(row_r[:, None]).exp_()
         by_row_rc[:, :n] += by_text_rn
@@ -221,5 +230,5 @@ def _softmaxes(tile: Tile, row_r: Tensor, text_n: Tensor) -> Tensor:
     # One exponential for both: exp(x - row) + exp(x - text) = exp(x - m) (exp(m - row) + exp(m - text)).
     row_r, text_c = (middle - row_r).exp(), F.pad((middle - text_n).exp(), (0, logits_rc.shape[1] - n))
     for rows, part in tile.parts():
-        part.sub_(middle).exp_().mul_(row_r[rows, None] + text_c)
+        (part if near else part.sub_(middle)).exp_().mul_(row_r[rows, None] + text_c)
     return logits_rc
