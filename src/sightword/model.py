@@ -94,10 +94,9 @@ def evaluate(
     short = _short_names([str(given) for given in models if not isinstance(given, Model)])
     for given in models:
         model = given if isinstance(given, Model) else load(given, device, precision, decode="exact")
-        name = model.contract.provenance.get("name", "model") if isinstance(given, Model) else short[str(given)]
+        name = "model" if isinstance(given, Model) else short[str(given)]
         subjects.append(runner.Subject(name, model, sum(parameter.numel() for parameter in model.model.parameters())))
-    told = (lambda what, done, of: progress(done, of)) if progress else None
-    return runner.evaluate(subjects, wanted, Results(out), task, seed, told)
+    return runner.evaluate(subjects, wanted, Results(out), task, seed, progress)
 
 
 def _short_names(names: Sequence[str]) -> dict[str, str]:

@@ -127,6 +127,32 @@ def test_probes_learn_from_the_training_pictures_alone(model: Model, folder: Pat
         (folder / "elsewhere").rename(folder / "train")
 
 
+def test_other_pictures_are_another_record(model: Model, folder: Path, tmp_path: Path):
+    shutil.copytree(folder, tmp_path / "shapes")
+    one = tmp_path / "shapes/test/star/0.png"
+    tasks = ("zero-shot", "linear")
+    assert measured({"a": model}, tmp_path / "shapes", tmp_path / "out", *tasks).reused == 0
+    assert measured({"a": model}, tmp_path / "shapes", tmp_path / "out", *tasks).reused == 2
+    # Of the same name and size.
+    one.write_bytes(one.read_bytes()[:-1] + b"?")
+    assert measured({"a": model}, tmp_path / "shapes", tmp_path / "out", *tasks).reused == 0
+    # Other training pictures are nothing to the zero-shot head.
+    (tmp_path / "shapes/train/star/0.png").unlink()
+    assert measured({"a": model}, tmp_path / "shapes", tmp_path / "out", *tasks).reused == 1
+
+
+def test_a_suite_goes_on_where_one_data_set_lacks_something(model: Model, folder: Path, tmp_path: Path):
+    shutil.copytree(folder / "test", tmp_path / "bare" / "test")
+    (tmp_path / "out/records").mkdir(parents=True)
+    (tmp_path / "out/records/other.json").write_text("of somebody else, and damaged")
+    wanted = find_data([str(tmp_path / "bare"), str(folder)], None)
+    found = evaluate([Subject("a", model, 1)], wanted, Results(tmp_path / "out"), ["linear"])
+    assert [record.data["name"] for record in found.records] == ["shapes"]
+    assert str(found.missing[0]).startswith("bare: linear: ")
+    assert "no training pictures" in str(found.missing[0])
+    assert pq.read_table(tmp_path / "out/results.parquet").num_rows == 1
+
+
 def test_robustness_to_corruptions(model: Model, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sightword.evaluation.tasks.CORRUPTED", 6)
     (record,) = measured({"a": model}, folder, tmp_path, "robustness").records

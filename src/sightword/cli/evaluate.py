@@ -75,7 +75,7 @@ def evaluate(
     for one in comparisons:
         console.print(f"\n{in_words(one)}", soft_wrap=True, markup=False)
     for missing in found.missing:
-        console.print(f"\nnot there: {missing}", soft_wrap=True, markup=False)
+        console.print(f"\nnot measured: {missing}", soft_wrap=True, markup=False)
     if report is not None:
         console.print(f"\nreport: {report}", soft_wrap=True, markup=False)
     return 0

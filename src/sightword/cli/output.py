@@ -146,14 +146,15 @@ def counting_progress(what: str) -> Generator[Callable[[int, int | None], None] 
         task = bar.add_task(what, total=None, counts="")
         # When the first number came, and which: what an earlier sitting did is no part of the rate.
         begun: tuple[float, int] | None = None
+        whole: int | None = None  # the last total: with another one, something else has begun
 
         def show(done: int, total: int | None) -> None:
-            nonlocal begun
+            nonlocal begun, whole
             if total is None:
                 bar.update(task, description=f"listing for {what}", counts=f"{done:,}")
                 return
-            if begun is None:
-                begun = time.monotonic(), done
+            if begun is None or total != whole:
+                begun, whole = (time.monotonic(), done), total
                 bar.reset(task, total=total, completed=done, description=what)
             seconds = time.monotonic() - begun[0]
             rate = f" · {(done - begun[1]) / seconds:.0f}/s" if seconds > 1 else ""

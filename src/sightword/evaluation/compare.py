@@ -98,7 +98,9 @@ def names_of(records: Sequence[Record]) -> dict[str, str]:
     for record in records:
         fingerprint, name = record.model["fingerprint"], record.model["name"]
         if fingerprint not in names:
-            names[fingerprint] = name if name not in names.values() else f"{name} ({fingerprint[:8]})"
+            names[fingerprint] = (
+                name if name not in names.values() else f"{name} ({fingerprint.rpartition(':')[2][:8]})"
+            )
     return names
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ class Results:
     def all(self) -> list[Record]:
         """Every record of the folder, in the order of models, data sets and tasks. Raises RequestError where there is
         none, or where one is damaged or of another version of the format."""
-        paths = sorted((self.folder / _RECORDS).glob("*.json"))
+        paths = self._files()
         if not paths:
             raise RequestError(
                 f"{self.folder}: holds no results (records/*.json); `sightword evaluate --out` writes them"
@@ -101,8 +101,8 @@ class Results:
         found = [self._read(path) for path in paths]
         return sorted(found, key=lambda record: (record.model["name"], record.data["name"], record.task, record.name))
 
-    def write_table(self, records: Sequence[Record]) -> Path:
-        """All rows of all records, tidy: a line for each figure."""
+    def write_table(self) -> Path:
+        """All rows of all records that can be read, tidy: a line for each figure."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -116,13 +116,17 @@ class Results:
                 **row.to_json(),
                 "record": record.name,
             }
-            for record in records
+            for file in self._files()
+            if (record := self.find(file.stem)) is not None
             for row in record.rows
         ]
         path = self.folder / TABLE
         with whole_file(path) as temporary:
             pq.write_table(pa.Table.from_pylist(lines), temporary)
         return path
+
+    def _files(self) -> list[Path]:
+        return sorted((self.folder / _RECORDS).glob("*.json"))
 
     def _read(self, path: Path) -> Record:
         try:

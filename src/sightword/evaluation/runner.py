@@ -19,8 +19,8 @@ from sightword.evaluation.records import Record, Results, record_name
 from sightword.evaluation.suites import Missing, Wanted, locate, open_split
 from sightword.evaluation.tasks import TASKS, Task, Work, usual_task
 
-# What is being done, how many pictures of it are done, and of how many.
-Progress = Callable[[str, int, int], None]
+# How many pictures of what is being done are done, and of how many.
+Progress = Callable[[int, int], None]
 UNREADABLE = 0.05  # the largest share of a test's pictures that may be unreadable
 
 
@@ -38,8 +38,8 @@ class Subject:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """records: of every model on every data set that was there. missing: the others. reused: how many of the records
-    were there before."""
+    """records: of every model on every data set that was there. missing: what was asked for and not measured. reused:
+    how many of the records were there before."""
 
     records: tuple[Record, ...]
     missing: tuple[Missing, ...]
@@ -65,13 +65,14 @@ def evaluate(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """tasks: each data set's own without one.
+    """tasks: each data set's own without one. A data set that lacks what a task needs (training pictures, say) is named
+    in `missing`, and the rest goes on.
 
-    Raises RequestError where not one of the data sets is there, or none has what the tasks need; SightwordError where
-    too many pictures of one cannot be read.
+    Raises RequestError where nothing at all can be measured; SightwordError where too many pictures of a data set
+    cannot be read.
     """
     found = [(one, locate(one.spec, one.root)) for one in wanted]
-    missing = tuple(place for _, place in found if isinstance(place, Missing))
+    missing = [place for _, place in found if isinstance(place, Missing)]
     there = [one for one, place in found if not isinstance(place, Missing)]
     if not there:
         raise RequestError("none of the data sets is there:\n" + "\n".join(f"  {one}" for one in missing))
@@ -82,37 +83,44 @@ def evaluate(
         if not kinds:
             continue
         data = open_split(one.spec, one.root, "test")
-        for subject in subjects:
-            for task in kinds:
-                settings = TASKS[task].settings(one.spec, data, seed)
-                name = record_name(subject.embedder.fingerprint, data.fingerprint(), task, settings)
-                record = results.find(name)
-                if record is None:
-                    record = _made(subject, one, data, task, settings, progress)
-                    results.save(record)
-                else:
-                    reused += 1
-                records.append(record)
+        content = data.fingerprint(whole=True)
+        for task in kinds:
+            try:
+                for subject in subjects:
+                    settings = TASKS[task].settings(one.spec, one.root, data, seed)
+                    settings["decode"] = getattr(subject.embedder, "decode", "")
+                    name = record_name(subject.embedder.fingerprint, content, task, settings)
+                    record = results.find(name)
+                    if record is None:
+                        record = _made(subject, one, data, content, task, settings, progress)
+                        results.save(record)
+                    else:
+                        reused += 1
+                    records.append(record)
+            except RequestError as refused:
+                missing.append(Missing(one.spec, f"{task}: {refused}", ""))
     if not records:
-        raise RequestError(f"none of the data sets that are there is for {', '.join(tasks)}")
-    results.write_table(results.all())
-    return Evaluation(tuple(records), missing, reused)
+        why = "".join(f"\n  {one}" for one in missing)
+        raise RequestError(f"none of the data sets that are there is for {', '.join(tasks) or 'anything'}{why}")
+    results.write_table()
+    return Evaluation(tuple(records), tuple(missing), reused)
 
 
 def _made(
     subject: Subject,
     wanted: Wanted,
     data: Labelled | Captioned,
+    content: str,
     task: Task,
     settings: dict[str, Any],
     progress: Progress | None,
 ) -> Record:
     begun = time.perf_counter()
 
-    def told(part: str, of: int) -> Callable[[int], None]:
-        return lambda done: progress(f"{subject.name} on {part}", done, of) if progress else None
+    def told(of: int) -> Callable[[int], None]:
+        return lambda done: progress(done, of) if progress else None
 
-    features = split_features(subject.embedder, data, told(str(data), len(data)))
+    features = split_features(subject.embedder, data, told(len(data)))
     _check_readable(data, features)
     read = data if len(features.rows) == len(data) else data.take(features.rows)
     outcome = TASKS[task].run(Work(subject.embedder, wanted.spec, wanted.root, read, features.vectors, settings, told))
@@ -125,7 +133,7 @@ def _made(
             "count": len(read),
             "classes": len(data.classes) if isinstance(data, Labelled) else 0,
             "names": list(data.classes) if isinstance(data, Labelled) else [],
-            "fingerprint": data.fingerprint(),
+            "fingerprint": content,
             "unreadable": [{"key": skip.key, "reason": skip.reason} for skip in features.skipped],
             "remarks": list(wanted.spec.remarks(data)),
             "licence": wanted.spec.licence,

@@ -43,14 +43,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Missing:
-    """A data set that is not there: why, and how to get it."""
+    """A data set that is not there, or lacks something: what, and how to get it, where that is known."""
 
     spec: Spec
     reason: str
     get: str
 
     def __str__(self) -> str:
-        return f"{self.spec.name}: {self.reason}; {self.get}"
+        return "; ".join(filter(None, (f"{self.spec.name}: {self.reason}", self.get)))
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ CORRUPTED = 200  # pictures of a test that are corrupted: each is embedded sixty
 @dataclass(frozen=True)
 class Work:
     """data: the pictures of the test that could be read, with their vectors. settings: of `Kind.settings`. told: gives
-    the progress of a part of the work, by its name."""
+    the progress of a part of the work, of so many pictures."""
 
     embedder: BaseEmbedder
     spec: Spec
@@ -45,7 +45,7 @@ class Work:
     data: Labelled | Captioned
     vectors: Vectors
     settings: Mapping[str, Any]
-    told: Callable[[str, int], Callable[[int], None]]
+    told: Callable[[int], Callable[[int], None]]
 
     @property
     def labelled(self) -> Labelled:
@@ -55,10 +55,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Kind:
-    """fits: whether a data set is for this task. settings: what a record of it depends on beside model and data."""
+    """fits: whether a data set is for this task. settings: what a record of it depends on beside the model and the
+    pictures of the test. It and `run` raise RequestError where the data set lacks what the task needs."""
 
     fits: Callable[[Spec], bool]
-    settings: Callable[[Spec, Labelled | Captioned, int], dict[str, Any]]
+    settings: Callable[[Spec, str | Path | None, Labelled | Captioned, int], dict[str, Any]]
     run: Callable[[Work], Outcome]
 
 
@@ -88,7 +89,7 @@ def _metrics(spec: Spec, data: Labelled) -> list[str]:
     return list(dict.fromkeys(metrics))
 
 
-def _zero_shot_settings(spec: Spec, data: Labelled | Captioned, seed: int) -> dict[str, Any]:
+def _zero_shot_settings(spec: Spec, root: str | Path | None, data: Labelled | Captioned, seed: int) -> dict[str, Any]:
     assert isinstance(data, Labelled)
     said = {name: list(sentences) for name, sentences in prompts(spec, data).items()}
     engineered = ["ensemble"] if "ensemble" in said else []
@@ -112,18 +113,21 @@ def _retrieval(work: Work) -> Outcome:
     return Outcome(tuple(found.rows(work.data.name, work.data.split, "bare")), {"retrieval": found.to_json()})
 
 
-def _probe_settings(spec: Spec, data: Labelled | Captioned, seed: int) -> dict[str, Any]:
+def _trained_on(spec: Spec, root: str | Path | None) -> dict[str, Any]:
+    """Other training pictures are another probe."""
+    return {"trained_on": [part.fingerprint(whole=True) for part in open_development(spec, root)]}
+
+
+def _probe_settings(spec: Spec, root: str | Path | None, data: Labelled | Captioned, seed: int) -> dict[str, Any]:
     assert isinstance(data, Labelled)
-    return {"metrics": _metrics(spec, data), "prompts": {"linear": []}, "seed": seed}
+    return {"metrics": _metrics(spec, data), "prompts": {"linear": []}, "seed": seed, **_trained_on(spec, root)}
 
 
 def _linear(work: Work) -> Outcome:
     from sightword.labels.probe import LinearProbe
 
     data = work.labelled
-    fit, choose = (
-        embed(work.embedder, part, work.told(str(part), len(part))) for part in open_development(work.spec, work.root)
-    )
+    fit, choose = (embed(work.embedder, part, work.told(len(part))) for part in open_development(work.spec, work.root))
     metric: Any = "mean_per_class" if work.spec.metric == "mean_per_class" else "accuracy"
     ignored = fit[0].ignored
     probe = LinearProbe(metric=metric, refit=ignored is None, seed=work.settings["seed"])
@@ -147,19 +151,18 @@ def _linear(work: Work) -> Outcome:
     return Outcome(tuple(rows), details, outcomes)
 
 
-def _few_shot_settings(spec: Spec, data: Labelled | Captioned, seed: int) -> dict[str, Any]:
+def _few_shot_settings(spec: Spec, root: str | Path | None, data: Labelled | Captioned, seed: int) -> dict[str, Any]:
     assert isinstance(data, Labelled)
     if data.multi_label:
         raise RequestError(f"{data}: few-shot needs one label a picture, and its pictures have several")
     said = list(prompts(spec, data)["plain"])
-    return {"metrics": ["top1"], "shots": list(SHOTS), "seeds": [seed + one for one in SEEDS], "zero_shot": said}
+    seeds = [seed + one for one in SEEDS]
+    return {"metrics": ["top1"], "shots": list(SHOTS), "seeds": seeds, "zero_shot": said, **_trained_on(spec, root)}
 
 
 def _few_shot(work: Work) -> Outcome:
     data, chosen = work.labelled, work.settings
-    fit, choose = (
-        embed(work.embedder, part, work.told(str(part), len(part))) for part in open_development(work.spec, work.root)
-    )
+    fit, choose = (embed(work.embedder, part, work.told(len(part))) for part in open_development(work.spec, work.root))
     head_CD = zero_shot_head(work.embedder, data.classes, chosen["zero_shot"])
     zero_shot = float((ranks(work.vectors @ head_CD.T, data.labels.astype(np.int64)) < 1).mean())
     curve = few_shot(
@@ -178,7 +181,7 @@ def _few_shot(work: Work) -> Outcome:
     return Outcome(rows, {"few_shot": curve.to_json()})
 
 
-def _robustness_settings(spec: Spec, data: Labelled | Captioned, seed: int) -> dict[str, Any]:
+def _robustness_settings(spec: Spec, root: str | Path | None, data: Labelled | Captioned, seed: int) -> dict[str, Any]:
     assert isinstance(data, Labelled)
     if data.multi_label:
         raise RequestError(f"{data}: robustness needs one label a picture, and its pictures have several")
@@ -199,7 +202,7 @@ def _robustness(work: Work) -> Outcome:
             rows.append(share_row(data.name, group, "plain", "top1", hits, n, len(data.classes)))
     part = _part(data, chosen["pictures"])
     cells: list[tuple[str, int]] = [(kind, strength) for kind in CORRUPTIONS for strength in STRENGTHS]
-    told = work.told(f"{data}, corrupted", len(part) * (len(cells) + 1))
+    told = work.told(len(part) * (len(cells) + 1))
 
     def judged(number: int, kind: str, strength: int) -> Any:
         images = Corrupted(part.images, part.keys, kind, strength, chosen["seed"])
@@ -233,7 +236,7 @@ def _of_classes(spec: Spec) -> bool:
 
 TASKS: Mapping[Task, Kind] = {
     "zero-shot": Kind(_of_classes, _zero_shot_settings, _zero_shot),
-    "retrieval": Kind(lambda spec: not _of_classes(spec), lambda spec, data, seed: {"seed": seed}, _retrieval),
+    "retrieval": Kind(lambda spec: not _of_classes(spec), lambda spec, root, data, seed: {"seed": seed}, _retrieval),
     "linear": Kind(_of_classes, _probe_settings, _linear),
     "few-shot": Kind(_of_classes, _few_shot_settings, _few_shot),
     "robustness": Kind(_of_classes, _robustness_settings, _robustness),

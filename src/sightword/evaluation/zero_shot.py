@@ -32,10 +32,6 @@ class Pictures:
     vectors: Vectors
     skipped: tuple[Skipped, ...] = ()
 
-    def only(self, wanted: Callable[[Pair], bool]) -> Pictures:
-        keep = [i for i, pair in enumerate(self.pairs) if wanted(pair)]
-        return Pictures(tuple(self.pairs[i] for i in keep), self.vectors[keep])
-
 
 @dataclass(frozen=True)
 class Judged:
