@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from sightword.data.labelled import Labelled
-from sightword.data.readers.base import Reader, Split, listed_names
+from sightword.data.readers.base import Reader, Split, listed_names, numbered
 from sightword.data.readers.folder import ClassFolders
 from sightword.data.readers.table import Table
 from sightword.errors import RequestError
@@ -34,7 +34,7 @@ class FoldersAndTable(Reader):
         wrong = next((called for number, called in numbers if called.lstrip("0") != f"{number or ''}"), "")
         if wrong:
             raise RequestError(f"{data}: the folder {wrong!r} is out of order: folders are numbers, from 0 on")
-        return data
+        return replace(data, classes=numbered(len(data.classes)))
 
     def _of(self, split: Split) -> ClassFolders | Table:
         return self.train if split == "train" else self.test

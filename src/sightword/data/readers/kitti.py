@@ -57,7 +57,9 @@ def _label(file: Path) -> int:
 
 def _split(root: Path) -> dict[Split, list[int]]:
     """The numbers of the pictures in each split."""
-    mapping, order = root / "mapping" / "train_mapping.txt", root / "mapping" / "train_rand.txt"
+    folder = root / "devkit_object" / "mapping"  # if the devkit was unpacked into a folder of its own
+    folder = folder if folder.is_dir() else root / "mapping"
+    mapping, order = folder / "train_mapping.txt", folder / "train_rand.txt"
     if not (mapping.is_file() and order.is_file()):
         raise RequestError(
             f"{root}: lacks {mapping.parent.name}/{mapping.name} or {order.name}: unpack devkit_object.zip there"

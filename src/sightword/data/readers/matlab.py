@@ -27,10 +27,9 @@ class Svhn(Reader):
 
     def read(self, root: Path, split: Split, name: str) -> Labelled:
         file = root / f"{split}_32x32.mat"
-        found = read_mat(file)
+        found = {name: value for name, value in read_mat(file).items() if isinstance(value, np.ndarray)}
         pixels, labels = found.get("X"), found.get("y")
-        whole = isinstance(pixels, np.ndarray) and isinstance(labels, np.ndarray)
-        if not whole or pixels.ndim != 4 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        if pixels is None or labels is None or pixels.ndim != 4 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
             raise RequestError(f"{file}: has no pictures X [H, W, 3, N] with labels y")
         numbers = labels.reshape(-1).astype(np.int64) % 10
         return arrays(name, split, pixels.transpose(3, 0, 1, 2), numbers, numbered(10))

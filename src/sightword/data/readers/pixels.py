@@ -48,6 +48,8 @@ class PixelTable(Reader):
                     if row[self.part] == self.parts.get(split, split):
                         values = np.array(bytearray(map(int, row[self.pixels].split())), np.uint8)
                         side = isqrt(len(values))
+                        if not side:
+                            raise ValueError("it holds no pixels")
                         pictures.append(values.reshape(side, side))
                         labels.append(label)
         except (ValueError, TypeError, AttributeError, csv.Error, OSError) as failure:
