@@ -13,9 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from sightword.data.images import open_image
-from sightword.data.labelled import Labelled
 from sightword.errors import ImageError, RequestError
-from sightword.evaluation.suites import Place, all_specs, locate, open_split
+from tests.data.readers.shared import opened, splits
 
 SIDE = 96
 
@@ -30,30 +29,22 @@ def pcam(root: Path, part: str, labels: list[int], **stored: object) -> NDArray[
     return pixels
 
 
-def opened(root: Path, split: str = "test") -> Labelled:
-    data = open_split(all_specs()["pcam"], root, split)  # type: ignore[arg-type]
-    assert isinstance(data, Labelled)
-    return data
-
-
 @pytest.mark.parametrize("stored", [{}, {"chunks": (2, SIDE, SIDE, 3), "compression": "gzip"}])
 def test_patchcamelyon(tmp_path: Path, stored: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sightword.data.readers.h5._ROWS", 2)
     for part, labels in (("train", [0, 1]), ("valid", [1, 0, 1])):
         pcam(tmp_path / "pcam", part, labels, **stored)
     pixels = pcam(tmp_path / "pcam", "test", [0, 1, 1, 0, 1], **stored)
-    place = locate(all_specs()["pcam"], tmp_path)
-    assert isinstance(place, Place)
-    assert place.splits == ("train", "validation", "test")
-    data = opened(tmp_path)
-    assert (data.labels.tolist(), len(opened(tmp_path, "validation"))) == ([0, 1, 1, 0, 1], 3)
+    assert splits("pcam", tmp_path) == ("train", "validation", "test")
+    data = opened("pcam", tmp_path)
+    assert (data.labels.tolist(), len(opened("pcam", tmp_path, "validation"))) == ([0, 1, 1, 0, 1], 3)
     assert data.classes == ("lymph node", "lymph node containing metastatic tumor tissue")
     # From many threads and in any order, as pictures are decoded.
     rows = [4, 0, 3, 1, 2] * 8
     with ThreadPoolExecutor(4) as threads:
         found = [*threads.map(lambda row: np.asarray(open_image(data.images[row])), rows)]
     assert all(np.array_equal(one, pixels[row]) for row, one in zip(rows, found, strict=True))
-    assert data.fingerprint(whole=True) != opened(tmp_path, "train").fingerprint(whole=True)
+    assert data.fingerprint(whole=True) != opened("pcam", tmp_path, "train").fingerprint(whole=True)
     assert data.fingerprint().startswith("sizes:")
 
 
@@ -61,21 +52,21 @@ def test_files_that_are_wrong(tmp_path: Path) -> None:
     root = tmp_path / "pcam"
     pcam(root, "test", [0, 1, 1])
     x, y = (root / f"camelyonpatch_level_2_split_test_{array}.h5" for array in "xy")
-    data = opened(tmp_path)
+    data = opened("pcam", tmp_path)
     whole = x.read_bytes()
     x.write_bytes(whole[:3000])
     with pytest.raises(RequestError, match=r"test_x\.h5: is no readable HDF5 file"):
-        opened(tmp_path)
+        opened("pcam", tmp_path)
     with pytest.raises(ImageError, match=r"test_x\.h5, picture 1: its part of the file is damaged"):
         open_image(data.images[1])
     with h5py.File(x, "w") as file:
         file.create_dataset("x", data=np.zeros((3, SIDE, SIDE), np.uint8))
     with pytest.raises(RequestError, match=r"'x' is uint8 \[3, 96, 96\], and not uint8 \[N, H, W, 3\]"):
-        opened(tmp_path)
+        opened("pcam", tmp_path)
     with h5py.File(x, "w") as file:
         file.create_dataset("pictures", data=np.zeros(3))
     with pytest.raises(RequestError, match="has no array 'x'; it has pictures"):
-        opened(tmp_path)
+        opened("pcam", tmp_path)
     x.write_bytes(whole)
     for labels, told in (
         ([0, 1], "holds 3 pictures, and there are 2 labels"),
@@ -84,11 +75,11 @@ def test_files_that_are_wrong(tmp_path: Path) -> None:
         with h5py.File(y, "w") as file:
             file.create_dataset("y", data=np.array(labels, np.uint8))
         with pytest.raises(RequestError, match=told):
-            opened(tmp_path)
+            opened("pcam", tmp_path)
     with h5py.File(y, "w") as file:
         file.create_dataset("y", data=np.zeros(3, np.uint8))
     with pytest.raises(RequestError, match="the only class is '0'"):
-        opened(tmp_path)
+        opened("pcam", tmp_path)
 
 
 def test_what_to_do_where_they_are_packed_or_h5py_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +89,7 @@ def test_what_to_do_where_they_are_packed_or_h5py_is_missing(tmp_path: Path, mon
         file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
         file.unlink()
     with pytest.raises(RequestError, match=r"_x\.h5\.gz: is packed, .*gunzip it"):
-        opened(tmp_path)
+        opened("pcam", tmp_path)
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(RequestError, match=r"to read it, pip install 'sightword\[h5\]' \(h5py\)"):
-        opened(tmp_path)
+        opened("pcam", tmp_path)
