@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 SWITCH = "SIGHTWORD_TRITON"  # 0: plain torch everywhere
-# Rows, columns and depth of a block, and how it is worked on. Two stages more would not fit the smaller GPUs' memory.
+# Rows, columns and depth of a block, and how it is worked on: at most 96 KiB of shared memory, which all GPUs from
+# Ampere on have. With labels a block is smaller, since a larger one did not fit the registers.
 LOGITS = {"BM": 128, "BN": 128, "BK": 64, "num_warps": 8, "num_stages": 3}
+LABELLED = {"BM": 128, "BN": 64, "BK": 64, "num_warps": 8, "num_stages": 3}
 PRODUCT = {"BM": 128, "BN": 128, "BK": 32, "num_warps": 8, "num_stages": 3}
 _NEAR = 1e-3  # what a kernel may differ from float64 by, of the largest value, before it is not trusted
 
@@ -69,18 +71,19 @@ class Fused:
         self.labels = (None, None) if held.labels is None else tuple(marks.contiguous() for marks in held.labels)
         self.M = 0 if self.labels[0] is None else self.labels[0].shape[1]
         self.high, self.wide = tile_size(len(image_RD), len(held.vectors), image_RD.device)
+        self.block = LABELLED if self.M else LOGITS
         self.kernels = _kernels()
 
     def softmax_sums(self) -> Iterator[TileSums]:
         new = self.scale.new_empty
         for rows, columns in spans(len(self.image_RD), len(self.vectors_CD), self.high, self.wide):
             r, c = rows.stop - rows.start, columns.stop - columns.start
-            blocks = _blocks(r, c, LOGITS)
+            blocks = _blocks(r, c, self.block)
             by_row, by_column = ([new((blocks[1 - side], (r, c)[side])) for _ in range(3)] for side in (0, 1))
             with torch.cuda.device_of(self.image_RD):
                 self.kernels.softmax_sums[blocks](
                     *self._tile(rows, columns), by_row[0], by_column[0], by_row[1], by_column[1], by_row[2],
-                    by_column[2], r, c, self._own(rows, columns), self.image_RD.shape[1], M=self.M, **LOGITS,
+                    by_column[2], r, c, self._own(rows, columns), self.image_RD.shape[1], M=self.M, **self.block,
                 )  # fmt: skip
             texts = self.held.within(columns)
             n = texts.stop - texts.start
@@ -110,10 +113,10 @@ class Fused:
             )
             gradient_rc = memory[: r * c].view(r, c)
             with torch.cuda.device_of(self.image_RD):
-                self.kernels.softmax_gradient[_blocks(r, c, LOGITS)](
+                self.kernels.softmax_gradient[_blocks(r, c, self.block)](
                     *self._tile(rows, columns), row_log_R[rows], text_log,
                     None if row_count_R is None else row_count_R[rows], text_count, kept, gradient_rc, r, c, n,
-                    self._own(rows, columns), self.image_RD.shape[1], M=self.M, **LOGITS,
+                    self._own(rows, columns), self.image_RD.shape[1], M=self.M, **self.block,
                 )  # fmt: skip
             yield rows, columns, gradient_rc
 
@@ -125,13 +128,13 @@ class Fused:
         memory = self.scale.new_empty(self.high * self.wide if gradients else 0)
         for rows, columns in spans(len(self.image_RD), len(self.vectors_CD), self.high, self.wide):
             r, c = rows.stop - rows.start, columns.stop - columns.start
-            blocks = _blocks(r, c, LOGITS)
+            blocks = _blocks(r, c, self.block)
             losses, slopes = self.scale.new_empty(blocks), self.scale.new_empty(blocks)
             gradient_rc = memory[: r * c].view(r, c) if gradients else memory
             with torch.cuda.device_of(self.image_RD):
                 self.kernels.sigmoid[blocks](
                     *self._tile(rows, columns), bias, losses, slopes, gradient_rc, r, c,
-                    self._own(rows, columns), self.image_RD.shape[1], M=self.M, WANTED=gradients, **LOGITS,
+                    self._own(rows, columns), self.image_RD.shape[1], M=self.M, WANTED=gradients, **self.block,
                 )  # fmt: skip
             loss += losses.sum()
             bias_gradient += slopes.sum()
@@ -203,26 +206,25 @@ def works(device: torch.device, dim: int, labels: int) -> bool:
 
 
 def _apart(device: torch.device, dim: int, labels: int) -> float:
-    """The largest difference from float64, of the largest value, in a batch that fills no block."""
+    """The largest difference from float64, of the largest value: a rank's rows, which fill no block, against the texts
+    of three and further ones."""
     generator = torch.Generator().manual_seed(0)
-    N, C, kept, scale = 150, 170, 0.9, torch.tensor(5.0, device=device)
-    bias = torch.tensor(-3.0, device=device)
-    both = torch.randn(N + C, dim, generator=generator).bfloat16().float() / dim**0.5
-    both = both.bfloat16().float().to(device)
-    image, vectors = both[:N], both[N:]
-    marks = None
-    positive = torch.eye(N, C, dtype=torch.bool, device=device)
+    R, N, C, kept = 70, 150, 170, 0.9
+    own = slice(40, 40 + R)
+    scale, bias = torch.tensor(5.0, device=device), torch.tensor(-3.0, device=device)
+    both = (torch.randn(R + C, dim, generator=generator) / dim**0.5).bfloat16().float().to(device)
+    image, vectors = both[:R], both[R:]
+    marks, positive = None, torch.eye(C, dtype=torch.bool, device=device)[own]
     if labels:
         names = torch.randint(100, (C, labels), generator=generator).to(device)
-        names[:N, 0] = names[:N, 0] % 90  # of the further texts, some have a label that no row has
-        marks = (names[:N], names)
-        positive = (names[:N, None] == names[None]).any(dim=2)
-    fused = Fused(image, Columns(vectors, N, slice(0, N), slice(N, C), marks), scale)
+        marks, positive = (names[own], names), (names[own, None] == names[None]).any(dim=2)
+    fused = Fused(image, Columns(vectors, N, own, slice(N, C), marks), scale)
 
     logits = scale.double() * image.double() @ vectors.double().T
     rows, texts = logits.logsumexp(1), logits[:, :N].logsumexp(0)
-    share = positive / positive.sum(1, keepdim=True)
-    share[:, :N] += positive[:, :N] / positive[:, :N].sum(0)
+    by_row, by_text = positive.sum(1), positive[:, :N].sum(0)
+    share = positive / by_row[:, None].double()
+    share[:, :N] += positive[:, :N] / by_text.clamp(min=1)
     slope = logits.softmax(1) - kept * share
     slope[:, :N] += logits[:, :N].softmax(0)
     signed = torch.where(positive, -1.0, 1.0) * (logits + bias)
@@ -236,13 +238,12 @@ def _apart(device: torch.device, dim: int, labels: int) -> float:
         compared.append((to_image, expected @ vectors.double()))
         compared.append((to_columns, expected.T @ image.double()))
 
-    (sums,) = fused.softmax_sums()
+    (sums,) = fused.softmax_sums()  # one tile
     compared += [(sums.by_row, rows), (sums.by_text, texts)]
-    counts = (positive.sum(1).float(), positive[:, :N].sum(0).float()) if labels else (None, None)
+    counts = (by_row.float(), by_text.float()) if labels else (None, None)
     if sums.positives:
         kept_mn = logits * positive
-        both_sides = (kept_mn.sum(1), positive.sum(1), kept_mn[:, :N].sum(0), positive[:, :N].sum(0))
-        compared += list(zip(sums.positives, both_sides, strict=True))
+        compared += zip(sums.positives, (kept_mn.sum(1), by_row, kept_mn[:, :N].sum(0), by_text), strict=True)
     gradients(slope, fused.softmax_gradients(rows.float(), texts.float(), *counts, kept))
     loss, bias_gradient = torch.zeros_like(scale), torch.zeros_like(scale)
     slope = torch.where(positive, -1.0, 1.0) * signed.sigmoid()
