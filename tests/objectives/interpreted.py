@@ -16,20 +16,20 @@ from triton.runtime import interpreter
 
 from sightword.objectives import InfoNCE, Sigmoid, fused, tiles
 
-B, D, K = 37, 40, 9
-LABELS = torch.arange(B) % 31
+B, D, K = 21, 24, 5
+LABELS = torch.arange(B) % 17
 CASES: dict[str, dict[str, Any]] = {
     "infonce": {},
     "hot": {"scale": 100.0},
     "labels": {"labels": LABELS},
     "two labels": {"labels": torch.stack([LABELS, torch.arange(B) // 2 + 100], dim=1)},
     "smoothing": {"smoothing": 0.1, "more": True},
-    "further texts": {"labels": LABELS, "more": True, "more_labels": torch.tensor([3, 4, 90, 91, 92, 93, 94, 95, 5])},
+    "further texts": {"labels": LABELS, "more": True, "more_labels": torch.tensor([3, 4, 90, 91, 5])},
     "unlabelled further texts": {"labels": LABELS, "more": True},
     "sigmoid": {"bias": -8.0},
     "sigmoid, no bias": {"bias": 0.0, "scale": 1.0},
     "sigmoid, labels": {"bias": -16.0, "scale": 110.0, "labels": LABELS},
-    "sigmoid, further texts": {"bias": -4.0, "labels": LABELS, "more": True, "more_labels": torch.arange(K) + 29},
+    "sigmoid, further texts": {"bias": -4.0, "labels": LABELS, "more": True, "more_labels": torch.arange(K) + 14},
 }
 
 
@@ -73,7 +73,8 @@ def run(case: dict[str, Any], dtype: torch.dtype, autocast: bool) -> list[Tensor
 
 
 def apart(found: list[Tensor], expected: list[Tensor]) -> float:
-    return max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(found, expected, strict=True))
+    differences = [(a - b).abs().max() / b.abs().max() for a, b in zip(found, expected, strict=True)]
+    return float(torch.stack(differences).nan_to_num(nan=torch.inf).max())
 
 
 def main() -> None:
@@ -81,7 +82,7 @@ def main() -> None:
     small = {"BM": 16, "BN": 16, "BK": 16, "num_warps": 4, "num_stages": 1}
     fused.LOGITS = fused.LABELLED = fused.PRODUCT = small
     result: dict[str, Any] = {"trial": [fused._apart(torch.device("cpu"), 40, labels) for labels in (0, 1)]}
-    tiles._TILE["cpu"] = (32, 24)
+    tiles._TILE["cpu"] = (20, 24)
     tries = {name: [run(case, torch.float64, False), run(case, torch.float32, False)] for name, case in CASES.items()}
     calls: list[int] = []
     add = fused.Fused._add_product

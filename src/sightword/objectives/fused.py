@@ -240,11 +240,11 @@ def _apart(device: torch.device, dim: int, labels: int) -> float:
 
     (sums,) = fused.softmax_sums()  # one tile
     compared += [(sums.by_row, rows), (sums.by_text, texts)]
-    counts = (by_row.float(), by_text.float()) if labels else (None, None)
+    row_count, text_count = (by_row.float(), by_text.float()) if labels else (None, None)
     if sums.positives:
         kept_mn = logits * positive
         compared += zip(sums.positives, (kept_mn.sum(1), by_row, kept_mn[:, :N].sum(0), by_text), strict=True)
-    gradients(slope, fused.softmax_gradients(rows.float(), texts.float(), *counts, kept))
+    gradients(slope, fused.softmax_gradients(rows.float(), texts.float(), row_count, text_count, kept))
     loss, bias_gradient = torch.zeros_like(scale), torch.zeros_like(scale)
     slope = torch.where(positive, -1.0, 1.0) * signed.sigmoid()
     gradients(slope, fused.sigmoid(bias, loss, bias_gradient, gradients=True))

@@ -43,6 +43,9 @@ class InfoNCE:
     batch on every rank, and the gradients are those of the whole batch once they are averaged over the ranks, as
     DistributedDataParallel does.
 
+    bfloat16 vectors, and any but float64 under bfloat16 autocast, are multiplied in bfloat16 where a GPU does so faster
+    (see `fused`); sums and gradients are float32.
+
     Memory beyond the inputs and their gradients: some tens of megabytes on a CPU, whatever the batch. Cannot be
     differentiated twice.
     Raises ValueError: where the shapes do not fit.

@@ -30,6 +30,9 @@ class Sigmoid:
     The loss of a pair is -log sigmoid(z (scale * cosine + bias)), z = 1 for a positive and -1 else; the result is their
     sum over the number of images, a scalar. labels, more_text_KD, more_labels, group: as for InfoNCE.
 
+    bfloat16 vectors, and any but float64 under bfloat16 autocast, are multiplied in bfloat16 where a GPU does so faster
+    (see `fused`); sums and gradients are float32.
+
     Memory beyond the inputs and their gradients: some tens of megabytes on a CPU, whatever the batch. Cannot be
     differentiated twice.
     Raises ValueError: where the shapes do not fit.
