@@ -120,6 +120,8 @@ def test_the_kernels_give_what_float64_and_plain_torch_give(interpreted: dict[st
     for name, found in interpreted.items():
         assert found["float64"] <= 1e-5, (name, found)
         assert found["plain"] <= 1e-5, (name, found)
+        # The gradient of the scale is one sum in which much cancels: no way of float32 has it to five digits.
+        assert found["numbers"] <= 2e-5 + 2 * found["plain numbers"], (name, found)
 
 
 # By the name of a parameter; what is not here is a float32 tensor.
