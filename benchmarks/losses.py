@@ -6,9 +6,11 @@
 The same unit vectors, scale and bias in float32. Each measurement is a process of its own (Linux): it runs once at
 1,024 rows to warm up, makes the inputs, sets the system's mark of its peak back, and then measures one pass forward
 and back. `extra` is the peak of resident memory less what was resident before, and less the gradients. The sides take
-turns, and ratios are made within a round. On a GPU `extra` is of its memory, as torch allocates it, and the warm-up has
-the size of the measurement; with --bf16 both sides run under autocast, and take the same vectors, which bfloat16 has. The gradients of all inputs are compared, the largest difference over the
+turns, and ratios are made within a round. The gradients of all inputs are compared, the largest difference over the
 largest of the peer's; and each side's with those of ours in float64.
+
+On a GPU `extra` is of its memory, as torch allocates it, and the warm-up has the size of the measurement. With --bf16
+both sides run under autocast and take the same vectors, all of them numbers that bfloat16 has.
 """
 
 from __future__ import annotations
