@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from sightword.data.emoji import EmojiBenchmark, is_unseen, read_emoji
+from sightword.data.emoji import VENDORS, EmojiBenchmark, is_unseen, read_emoji
 from sightword.data.labelled import Labelled
 from sightword.data.pairs import Pair
 from sightword.data.readers.arrays import arrays, unpacked
@@ -47,7 +47,7 @@ class EmojiTest(Reader):
             np.array([place[class_of(pair)] for pair in pairs], np.int64),
             classes,
             [pair.key for pair in pairs],
-            groups=[pair.group for pair in pairs],
+            groups=[VENDORS[pair.group] for pair in pairs],
         )
 
 
