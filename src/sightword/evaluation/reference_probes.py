@@ -52,9 +52,7 @@ def of_each_class(labels_N: NDArray[Any], keys: Sequence[str], most: int) -> NDA
     return np.sort(np.array([row for rows in found.values() for row in rows], dtype=np.int64))
 
 
-def reference_probes(
-    vectors_ND: Vectors, labels_N: NDArray[np.int64], keys: Sequence[str]
-) -> tuple[ReferenceProbe, ...]:
+def reference_probes(vectors_ND: Vectors, labels_N: NDArray[Any], keys: Sequence[str]) -> tuple[ReferenceProbe, ...]:
     """At every strength for every number of pictures a class; a class that has fewer gives all it has. A number that
     adds no picture is left out."""
     from sightword.labels.logistic import LogisticPath
