@@ -119,7 +119,7 @@ def test_every_figure_and_what_was_done_is_there(page: Page, records: list[Recor
         assert record.data["fingerprint"] in page.text
         assert record.name in page.text
         for row in record.rows:
-            assert f"{100 * row.value:.1f}" in page.text
+            assert f"{100 * row.value:.1f}".replace("-", "−") in page.text
         if record.task != "robustness":
             for row in record.rows:
                 assert f"{100 * row.low:.1f}–{100 * row.high:.1f}" in page.text
@@ -150,9 +150,17 @@ def test_two_models_stand_in_columns_and_are_compared_in_words(two: Page, record
 def test_figures_lie_beside_it(page: Page, folder: Path) -> None:
     saved = sorted(file.name for file in (folder / "report-figures").iterdir())
     charts = page.count("chart")
-    assert charts == 6
+    assert charts == 7
     assert len(saved) == 2 * charts
-    for kind in ("reliability", "accuracy-by-class", "risk", "regularisation", "few-shot-probes", "corruption"):
+    for kind in (
+        "reliability",
+        "accuracy-by-class",
+        "risk",
+        "regularisation",
+        "few-shot-probes",
+        "strength-of-corruption",
+        "effective-robustness",
+    ):
         assert {Path(name).suffix for name in saved if kind in name} == {".png", ".svg"}, kind
     assert (folder / "report-figures" / saved[0]).read_bytes().startswith(b"\x89PNG")
     assert all(
