@@ -150,7 +150,7 @@ def test_two_models_stand_in_columns_and_are_compared_in_words(two: Page, record
 def test_figures_lie_beside_it(page: Page, folder: Path) -> None:
     saved = sorted(file.name for file in (folder / "report-figures").iterdir())
     charts = page.count("chart")
-    assert charts == 7
+    assert charts == 6
     assert len(saved) == 2 * charts
     for kind in (
         "reliability",
