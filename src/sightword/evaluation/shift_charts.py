@@ -15,7 +15,10 @@ from sightword.evaluation.robustness import Line, Point
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_TICKS = np.array([0.1, 0.3, 1, 3, 10, 30, 50, 70, 90, 97, 99, 99.7, 99.9])  # per cent, about evenly far in logits
+# Per cent, about evenly far in logits; the others where there is room.
+_TICKS = np.array([0.1, 0.3, 1, 3, 10, 30, 50, 70, 90, 97, 99, 99.7, 99.9])
+_MORE_TICKS = np.sort([*_TICKS, 0.5, 2, 5, 20, 40, 60, 80, 95, 98, 99.5])
+_ROOM = 5.0  # logits
 _INSIDE = 0.0005  # what is always or never right is drawn at the edge
 
 
@@ -60,9 +63,10 @@ def shift_chart(name: str, found: ByModel) -> Chart:
                 *_places([one["point"]]), "*", linestyle="", color=colour, markersize=12, markeredgecolor=INK, zorder=3,
                 label=label(model),
             )  # fmt: skip
-        places = _logit(_TICKS / 100)
+        ticks = _MORE_TICKS if ends[1] - ends[0] < _ROOM else _TICKS
+        places = _logit(ticks / 100)
         inside = (places >= ends[0]) & (places <= ends[1])
-        shown = [f"{tick:g}" for tick in _TICKS[inside]]
+        shown = [f"{tick:g}" for tick in ticks[inside]]
         axes.set_xticks(places[inside], shown)
         axes.set_yticks(places[inside], shown)
         axes.set_xlim(*ends)

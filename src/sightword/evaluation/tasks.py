@@ -190,8 +190,8 @@ def _reference(spec: Spec, root: str | Path | None, labels_N: NDArray[Any]) -> t
     """What reference probes learn from, and pictures like those that they did not see; or why there is no such."""
     try:
         fit, held = open_development(spec, root)
-    except RequestError as without:
-        return str(without)
+    except RequestError:  # whose words name folders, and a record is the same wherever its data lie
+        return "the data set has no training pictures, or too few to hold some out"
     lacking = len(np.setdiff1d(labels_N, fit.labels))
     if lacking:
         return f"the training pictures lack {lacking} of the classes of the test"
