@@ -119,7 +119,7 @@ def test_every_figure_and_what_was_done_is_there(page: Page, records: list[Recor
         assert record.data["fingerprint"] in page.text
         assert record.name in page.text
         for row in record.rows:
-            assert f"{100 * row.value:.1f}" in page.text
+            assert f"{100 * row.value:.1f}".replace("-", "−") in page.text
         if record.task != "robustness":
             for row in record.rows:
                 assert f"{100 * row.low:.1f}–{100 * row.high:.1f}" in page.text

@@ -22,6 +22,8 @@ from sightword.evaluation.gallery import OF_EACH
 from sightword.evaluation.page import check_packages, percent, render, write_page
 from sightword.evaluation.records import Record
 from sightword.evaluation.rows import Row
+from sightword.evaluation.shift_charts import shift_charts, shifts_of
+from sightword.evaluation.shifts import EFFECTIVE, RELATIVE
 from sightword.evaluation.suites import Missing
 
 TASK_TITLES = {
@@ -39,6 +41,8 @@ METRICS = {
     "map11": "mean average precision of the classes, at 11 points of recall",
     "map": "mean average precision of the classes, at all points",
     "roc_auc": "the area under the ROC curve",
+    EFFECTIVE: "top-1 under a shift, beyond what probes lead to expect of the accuracy without it, as a difference",
+    RELATIVE: "top-1 under a shift, less that of the probe that is best without it, on the same pictures",
 }
 _FEW = 20  # classes that are all listed; of more, the ten worst and the ten best
 _EACH_END = 10
@@ -77,6 +81,10 @@ class Part:
             (f"The {_EACH_END} worst of {len(order):,} classes", order[:_EACH_END]),
             (f"The {_EACH_END} best", best[:_EACH_END]),
         ]
+
+    @property
+    def shifts(self) -> list[Mapping[str, Any]]:
+        return shifts_of(self.record.details)
 
     @property
     def calibrations(self) -> list[tuple[str, Mapping[str, Any]]]:
@@ -131,7 +139,7 @@ def write_results_report(
         lead=_lead(table, comparisons, records),
         table=table,
         own=[line for line in lines if line.own and line.task != "robustness"],
-        others=[line for line in lines if not line.own],
+        others=[line for line in lines if not line.own and line.task != "robustness"],
         draws=any(record.task == "few-shot" for record in records),
         guessing=guessing,
         metrics={name: words for name, words in METRICS.items() if any(line.metric == name for line in table.lines)},
@@ -240,9 +248,9 @@ def _cells(record: Record) -> Cells:
     rows = [Row(**row) for row in record.details["corruptions"]["rows"]]
     by_split = {row.split: row for row in rows}
     kinds = [(kind, tuple(by_split[f"{kind} {strength}"] for strength in STRENGTHS)) for kind in CORRUPTIONS]
-    return Cells(
-        by_split["clean"], tuple(kinds), tuple(row for row in record.rows if row.split not in (*by_split, "corrupted"))
-    )
+    elsewhere = (*by_split, "corrupted", "reference")
+    groups = tuple(row for row in record.rows if row.metric == "top1" and row.split not in elsewhere)
+    return Cells(by_split["clean"], tuple(kinds), groups)
 
 
 def _charts(parts: Sequence[Part]) -> list[Chart]:
@@ -264,7 +272,9 @@ def _charts(parts: Sequence[Part]) -> list[Chart]:
     if curves:
         made.append(draw.few_shot_chart(curves))
     corrupted = [(part.model, _by_strength(part.cells)) for part in parts if part.cells]
-    return [*made, draw.corruption_chart(corrupted)] if corrupted else made
+    if corrupted:
+        made.append(draw.corruption_chart(corrupted))
+    return [*made, *shift_charts([(part.model, part.record.details) for part in parts])]
 
 
 def _by_strength(cells: Cells) -> list[float]:
