@@ -28,7 +28,7 @@ _PROMPT = "plain"
 @dataclass(frozen=True)
 class Difficulty:
     """accuracies: of each model, by class [C]; NaN for a class without pictures. agreements: of each two models.
-    halves: the first model with itself, on two halves of the pictures; None where a half tells no class from another."""
+    halves: the first model with itself, on two halves of the pictures; None where a half finds all classes alike."""
 
     data: str
     accuracies: Mapping[str, Floats]
