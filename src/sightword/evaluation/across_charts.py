@@ -11,8 +11,9 @@ from sightword.evaluation.across import Difficulty, Scaling, Worth, difficulties
 from sightword.evaluation.charts import FAINT, INK, Chart
 from sightword.evaluation.difficulty import Agreement
 from sightword.evaluation.estimates import Estimate
+from sightword.evaluation.few_shot import SHOTS
 from sightword.evaluation.records import Record
-from sightword.evaluation.results_charts import LOOKS, SIZE, label, legend
+from sightword.evaluation.results_charts import LOOKS, label, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +47,7 @@ def difficulty_chart(found: Difficulty) -> Chart:
             f"{_estimate(found.halves.spearman)}; few pictures a class draw all of these numbers towards 0."
         )
     title = f"Are the same classes hard? {found.data}"
-    caption = f"Rank correlation (Spearman) of the accuracies by class. {said} Points are moved a little apart."
+    caption = f"Rank correlation (Spearman) of the accuracies by class, 1 where both order them alike. {said} Points are moved a little apart."
     return Chart(draw, (4.3, 4.0), title, caption, caption)
 
 
@@ -91,7 +92,7 @@ def scaling_chart(found: Scaling) -> Chart:
         )
         + f" R² of the logarithms {law.r2:.2f}. A straight line is assumed, whatever else the models differ in."
     )
-    return Chart(draw, SIZE, "Error by size", caption, caption)
+    return Chart(draw, (4.3, 3.0), "Error by size", caption, caption)
 
 
 def worth_chart(found: Sequence[Worth]) -> Chart:
@@ -111,8 +112,8 @@ def worth_chart(found: Sequence[Worth]) -> Chart:
                 named = label(one.model) if data == next(iter(one.shots.data_sets)) else None
                 axes.plot([value], [y], symbol, color=colour, markersize=6, linestyle="", label=named)
         axes.set_xscale("log", base=2)
-        shots = sorted({2**power for power in range(5)})
-        axes.set_xticks(shots, [str(k) for k in shots])
+        axes.set_xticks(SHOTS, [str(k) for k in SHOTS])
+        axes.set_xlim(SHOTS[0] / 1.4, SHOTS[-1] * 1.4)
         axes.minorticks_off()
         axes.set_yticks(range(len(data_sets)), data_sets)
         for text in axes.get_yticklabels():
@@ -122,11 +123,12 @@ def worth_chart(found: Sequence[Worth]) -> Chart:
         axes.set_xlabel("training pictures of each class")
         legend(axes, len(found))
 
-    said = "; ".join(_worth(one, len(data_sets)) for one in found)
+    said = "; ".join(_worth(one) for one in found)
     caption = (
         f"How many labelled pictures of each class a linear probe needs to equal the zero-shot head of the same model: "
-        f"{said}. “>” is more than the last number that was tried, “<” no more than the first. The lines are 95 % "
-        "intervals over draws and over the test's pictures."
+        f"{said}. A triangle to the left is no more than the first number that was tried (and counts as that in a "
+        "median), one to the right more than the last. The lines are 95 % intervals over draws and over the test's "
+        "pictures."
     )
     return Chart(draw, (4.8, 1.4 + 0.35 * len(data_sets)), "What the zero-shot head is worth", caption, caption)
 
@@ -142,12 +144,15 @@ def across_charts(records: Sequence[Record]) -> list[Chart]:
     return [*made, worth_chart(few)] if sum(len(one.shots.data_sets) for one in few) > 1 else made
 
 
-def _worth(one: Worth, all_sets: int) -> str:
-    median, sets = one.shots.median, len(one.shots.data_sets)
-    over = f", the median of {sets} data sets" if sets > 1 else ""
-    if median is None:
-        return f"{one.model}: more than were tried{over}"
-    return f"{one.model}: {median:.3g} of each class{over}"
+def _worth(one: Worth) -> str:
+    """Of one data set its number, of several their median."""
+    reached = [*one.shots.data_sets.values()]
+    if len(reached) == 1:
+        how = {"<": "at most", ">": "more than", "": "about"}[reached[0].bound]
+        return f"{one.model}: {how} {reached[0].amount.value:.3g} of each class"
+    if one.shots.median is None:
+        return f"{one.model}: in the median of {len(reached)} data sets more than were tried"
+    return f"{one.model}: {one.shots.median:.3g} of each class in the median of {len(reached)} data sets"
 
 
 def _agreement(one: Agreement) -> str:

@@ -17,7 +17,7 @@ ByModel: TypeAlias = Sequence[tuple[str, Any]]
 """(name of the model, its part of the details) of each."""
 
 LOOKS = ((FIRST, "o", "-"), (SECOND, "s", "--"), ("#5b8a3c", "^", "-."), ("#8b5fa8", "D", ":"))
-SIZE = (4.3, 3.0)
+_SIZE = (4.3, 3.0)
 
 
 def class_chart(found: ByModel) -> Chart:
@@ -33,14 +33,14 @@ def class_chart(found: ByModel) -> Chart:
         axes.set_ylabel("top-1, %")
         legend(axes, len(found))
 
-    said = _of_each(
+    said = of_each(
         found,
         lambda classes: (
             f"{sum(one['value'] == 0 for one in classes):,} of {len(classes):,} classes at 0 %, "
             f"{sum(one['value'] == 1 for one in classes):,} at 100 %"
         ),
     )
-    return Chart(draw, SIZE, "Accuracy by class", f"{said}.", f"Accuracy of the sorted classes. {said}.")
+    return Chart(draw, _SIZE, "Accuracy by class", f"{said}.", f"Accuracy of the sorted classes. {said}.")
 
 
 def reliability_chart(calibrated: Mapping[str, Any], title: str) -> Chart:
@@ -49,7 +49,7 @@ def reliability_chart(calibrated: Mapping[str, Any], title: str) -> Chart:
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=":")
-        for part, label, (colour, marker, line) in (
+        for part, words, (colour, marker, line) in (
             (before, "softmax score", LOOKS[0]),
             (after, "calibrated score", LOOKS[1]),
         ):
@@ -60,7 +60,7 @@ def reliability_chart(calibrated: Mapping[str, Any], title: str) -> Chart:
             )
             errors = np.maximum([y - low, high - y], 0)
             axes.errorbar(
-                x, y, yerr=errors, fmt=marker, linestyle=line, color=colour, label=label, capsize=2, linewidth=1.2,
+                x, y, yerr=errors, fmt=marker, linestyle=line, color=colour, label=words, capsize=2, linewidth=1.2,
                 markersize=4,
             )  # fmt: skip
         axes.set_xlim(0, 100)
@@ -99,11 +99,11 @@ def risk_chart(found: ByModel) -> Chart:
         axes.set_ylabel("wrong among them, %")
         legend(axes, len(found))
 
-    said = _of_each(
+    said = of_each(
         found, lambda curve: f"area under the curve {_estimate(curve['aurc'], 3)}, {curve['aurc_best']:.3f} at best"
     )
     caption = f"{said}. The bands are 95 % intervals."
-    return Chart(draw, SIZE, "Risk and coverage", caption, f"Risk against coverage. {said}.")
+    return Chart(draw, _SIZE, "Risk and coverage", caption, f"Risk against coverage. {said}.")
 
 
 def path_chart(found: ByModel) -> Chart:
@@ -122,9 +122,9 @@ def path_chart(found: ByModel) -> Chart:
         axes.set_ylabel("on the choosing pictures, %")
         legend(axes, len(found))
 
-    said = _of_each(found, lambda probe: f"{probe['chosen']:.3g} was chosen")
+    said = of_each(found, lambda probe: f"{probe['chosen']:.3g} was chosen")
     caption = f"{said} (dotted). The pictures that chose it are not those of the test."
-    return Chart(draw, SIZE, "Linear probe by regularisation", caption, caption)
+    return Chart(draw, _SIZE, "Linear probe by regularisation", caption, caption)
 
 
 def few_shot_chart(found: ByModel) -> Chart:
@@ -154,9 +154,9 @@ def few_shot_chart(found: ByModel) -> Chart:
         axes.set_ylabel("top-1, %")
         legend(axes, len(found))
 
-    said = _of_each(found, equal_in_words)
+    said = of_each(found, equal_in_words)
     caption = f"{said} (dotted: zero-shot, plain prompt). The bands are 95 % intervals over draws of the pictures."
-    return Chart(draw, SIZE, "Few-shot probes", caption, caption)
+    return Chart(draw, _SIZE, "Few-shot probes", caption, caption)
 
 
 def equal_in_words(curve: Mapping[str, Any]) -> str:
@@ -181,11 +181,11 @@ def corruption_chart(found: ByModel) -> Chart:
         axes.set_ylabel("top-1, %, mean over kinds")
         legend(axes, len(found))
 
-    said = _of_each(found, lambda means: f"{100 * means[0]:.1f} % clean, {100 * means[-1]:.1f} % at the strongest")
-    return Chart(draw, SIZE, "Accuracy by strength of corruption", f"{said}.", f"{said}.")
+    said = of_each(found, lambda means: f"{100 * means[0]:.1f} % clean, {100 * means[-1]:.1f} % at the strongest")
+    return Chart(draw, _SIZE, "Accuracy by strength of corruption", f"{said}.", f"{said}.")
 
 
-def _of_each(found: ByModel, words: Callable[[Any], str]) -> str:
+def of_each(found: ByModel, words: Callable[[Any], str]) -> str:
     """Of one model without its name."""
     if len(found) == 1:
         said = words(found[0][1])

@@ -34,7 +34,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """query: a caption, or the key of a picture. picture: of a query that is one. place: of the right answer among all
+    """query: a caption, or the key of a picture. picture: the one that belongs to the caption, or the query itself. place: of the right answer among all
     candidates, from 1; a tie counts against it, so it may be 2 where the right one is shown first."""
 
     query: str
@@ -62,7 +62,7 @@ def retrieval_examples(
     by_caption = [
         Example(
             data.texts[m],
-            "",
+            thumbnail(data.images[data.image_of_text[m]]),
             bool(captions.rank[m] == 1),
             int(captions.rank[m]),
             captions.candidates,
