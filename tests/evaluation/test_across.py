@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sightword.evaluation.across import difficulties, scaling, worths
+from sightword.evaluation.across_charts import across_charts
 from sightword.evaluation.difficulty import class_accuracy, spearman
 from sightword.evaluation.records import Record
 from sightword.evaluation.rows import share_row
@@ -33,9 +34,9 @@ def record(model: str, parameters: int, error: float, seed: int = 0, **more: Any
     )
 
 
-def few_shot(model: str, data: str, zero_shot: float) -> Record:
+def few_shot(model: str, data: str, zero_shot: float, parameters: int = 1000) -> Record:
     runs = [{"shots": k, "seed": s, "value": 0.2 + 0.1 * i} for i, k in enumerate((1, 2, 4, 8, 16)) for s in (1, 2, 3)]
-    made = record(model, 10, 0.3)
+    made = record(model, parameters, 0.3)
     curve = {"zero_shot": zero_shot, "n_test": 1000, "runs": runs}
     return replace(made, task="few-shot", data={**made.data, "name": data}, details={"few_shot": curve}, rows=())
 
@@ -81,3 +82,24 @@ def test_what_the_zero_shot_head_is_worth():
     assert one.amount.value == pytest.approx(2 * 2**0.5)
     assert two.bound == ">"
     assert worths([record("a", 10, 0.3)]) == []
+
+
+def test_each_has_a_figure_and_says_it_in_words():
+    pytest.importorskip("matplotlib")
+    sized = [
+        record(n, size, 0.4 * (size / 1000) ** -0.5, seed=size) for n, size in (("$a", 1000), ("b", 2000), ("c", 4000))
+    ]
+    few = [few_shot("$a", "one", 0.1), few_shot("$a", "two", 0.35), few_shot("b", "one", 0.9, 2000)]
+    charts = across_charts([*sized, *few])
+    assert [chart.title for chart in charts] == [
+        "Are the same classes hard? d",
+        "Error by size",
+        "What the zero-shot head is worth",
+    ]
+    assert all(chart.svg.startswith(b"<?xml") for chart in charts)
+    hard, size, worth = (chart.caption for chart in charts)
+    assert "$a and b 0." in hard
+    assert "exponent −0.5" in size
+    assert "leaves 0.3" in size
+    assert "$a: 1.91 of each class in the median of 2 data sets; b: more than 16 of each class" in worth
+    assert across_charts([sized[0]]) == []

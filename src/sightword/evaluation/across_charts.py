@@ -47,7 +47,10 @@ def difficulty_chart(found: Difficulty) -> Chart:
             f"{_estimate(found.halves.spearman)}; few pictures a class draw all of these numbers towards 0."
         )
     title = f"Are the same classes hard? {found.data}"
-    caption = f"Rank correlation (Spearman) of the accuracies by class, 1 where both order them alike. {said} Points are moved a little apart."
+    caption = (
+        f"Rank correlation (Spearman) of the accuracies by class, 1 where both order them alike. {said} Points are "
+        "moved a little apart."
+    )
     return Chart(draw, (4.3, 4.0), title, caption, caption)
 
 
@@ -109,8 +112,8 @@ def worth_chart(found: Sequence[Worth]) -> Chart:
                 low, high = (value if end is None else end for end in (at.low, at.high))
                 axes.plot([low, high], [y, y], color=colour, linewidth=1.2)
                 symbol = {">": ">", "<": "<"}.get(reached.bound, marker)
-                named = label(one.model) if data == next(iter(one.shots.data_sets)) else None
-                axes.plot([value], [y], symbol, color=colour, markersize=6, linestyle="", label=named)
+                axes.plot([value], [y], symbol, color=colour, markersize=6, linestyle="")
+            axes.plot([], [], marker, color=colour, linestyle="", label=label(one.model))
         axes.set_xscale("log", base=2)
         axes.set_xticks(SHOTS, [str(k) for k in SHOTS])
         axes.set_xlim(SHOTS[0] / 1.4, SHOTS[-1] * 1.4)
@@ -118,7 +121,7 @@ def worth_chart(found: Sequence[Worth]) -> Chart:
         axes.set_yticks(range(len(data_sets)), data_sets)
         for text in axes.get_yticklabels():
             text.set_parse_math(False)
-        axes.set_ylim(len(data_sets) - 0.5, -0.5)
+        axes.set_ylim(len(data_sets) - 0.5, -0.5 - 0.5 * len(found) * (len(found) > 1))  # room for the legend
         axes.grid(axis="y", color=FAINT, linewidth=0.4)
         axes.set_xlabel("training pictures of each class")
         legend(axes, len(found))
@@ -130,7 +133,13 @@ def worth_chart(found: Sequence[Worth]) -> Chart:
         "median), one to the right more than the last. The lines are 95 % intervals over draws and over the test's "
         "pictures."
     )
-    return Chart(draw, (4.8, 1.4 + 0.35 * len(data_sets)), "What the zero-shot head is worth", caption, caption)
+    return Chart(
+        draw,
+        (4.8, 1.4 + 0.35 * (len(data_sets) + len(found) / 2)),
+        "What the zero-shot head is worth",
+        caption,
+        caption,
+    )
 
 
 def across_charts(records: Sequence[Record]) -> list[Chart]:

@@ -34,8 +34,9 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """query: a caption, or the key of a picture. picture: the one that belongs to the caption, or the query itself. place: of the right answer among all
-    candidates, from 1; a tie counts against it, so it may be 2 where the right one is shown first."""
+    """query: a caption, or the key of a picture. picture: the one that belongs to the caption, or the query itself.
+    place: of the right answer among all candidates, from 1; a tie counts against it, so it may be 2 where the right one
+    is shown first."""
 
     query: str
     picture: str
