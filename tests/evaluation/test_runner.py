@@ -230,6 +230,17 @@ def test_captions_and_pictures_find_each_other(model: Model, tmp_path: Path):
     first = (texts @ images.T).argmax(axis=1) == np.repeat(np.arange(6), 5)
     (row,) = [row for row in record.rows if row.metric == "image_retrieval_recall@1"]
     assert row.value == pytest.approx(first.mean())
+    # Examples: each with the pictures that really are the nearest, hits before misses.
+    shown = record.details["examples"]["by_caption"]
+    assert {one["hit"] for one in shown} == {*first.tolist()}
+    sentences = [f"{one} red circle {n}" for n in range(6) for one in range(5)]
+    for one in shown:
+        cosines = texts[sentences.index(one["query"])] @ images.T
+        assert [found["name"] for found in one["best"]] == [f"{n}.jpg" for n in np.argsort(-cosines)[:5]]
+        assert one["best"][0]["picture"].startswith("data:image/png")
+        assert one["hit"] == one["best"][0]["right"] == (one["place"] == 1)
+    for one in record.details["examples"]["by_picture"]:
+        assert all(found["name"].endswith(one["query"][0]) == found["right"] for found in one["best"])
 
 
 def test_the_command(

@@ -15,12 +15,15 @@ from sightword import __version__
 from sightword.data.corruptions import CORRUPTIONS, STRENGTHS
 from sightword.errors import RequestError
 from sightword.evaluation import results_charts as draw
+from sightword.evaluation.across_charts import across_charts
 from sightword.evaluation.charts import Chart
 from sightword.evaluation.compare import Line, Table, names_of, tabulate, test_of
 from sightword.evaluation.comparison import Comparison, in_words
+from sightword.evaluation.figures import replace_figures
 from sightword.evaluation.gallery import OF_EACH
 from sightword.evaluation.page import check_packages, percent, render, write_page
 from sightword.evaluation.records import Record
+from sightword.evaluation.retrieval_examples import SHOWN
 from sightword.evaluation.rows import Row
 from sightword.evaluation.shift_charts import shift_charts, shifts_of
 from sightword.evaluation.shifts import EFFECTIVE, RELATIVE
@@ -28,6 +31,7 @@ from sightword.evaluation.suites import Missing
 
 TASK_TITLES = {
     "zero-shot": "Zero-shot",
+    "prompt-choice": "Zero-shot by chosen prompts",
     "retrieval": "Retrieval",
     "linear": "Linear probe",
     "few-shot": "Few-shot probes",
@@ -123,16 +127,22 @@ class DataSet:
 
 
 def write_results_report(
-    path: Path, records: Sequence[Record], comparisons: Sequence[Comparison] = (), missing: Sequence[Missing] = ()
+    path: Path,
+    records: Sequence[Record],
+    comparisons: Sequence[Comparison] = (),
+    missing: Sequence[Missing] = (),
+    remarks: Sequence[str] = (),
 ) -> None:
-    """The page, and NAME-figures/ beside it. comparisons: of `compare_all`. Raises RequestError where there is no
-    record, or Jinja or Matplotlib is missing."""
+    """The page, and NAME-figures/ beside it, in place of those of an older page. comparisons: of `compare_all`.
+    remarks: of how the records were made. Raises RequestError where there is no record, Jinja or Matplotlib is missing,
+    or a file that no report wrote is in the way of a figure."""
     check_packages()
     if not records:
         raise RequestError("there are no results, and no report of them")
     table = tabulate(records)
     lines = sorted(table.lines, key=lambda line: (line.data, list(TASK_TITLES).index(line.task)))
     sets = _data_sets(records)
+    across = across_charts(records)
     page = render(
         "results_report.html.j2",
         title=f"Evaluation of {table.models[0] if len(table.models) == 1 else f'{len(table.models)} models'}",
@@ -144,22 +154,45 @@ def write_results_report(
         guessing=guessing,
         metrics={name: words for name, words in METRICS.items() if any(line.metric == name for line in table.lines)},
         missing=missing,
+        remarks=remarks,
+        across=across,
         comparisons=comparisons,
         in_words=in_words,
         sets=sets,
         titles=TASK_TITLES,
         strengths=STRENGTHS,
         of_each=OF_EACH,
+        retrieved=SHOWN,
+        chosen=any(record.task == "prompt-choice" for record in records),
+        made_with=_made_with(records),
         records=records,
         names=names_of(records),
         version=__version__,
     )
+    charts = {_file_name(f"across {number} {chart.title}"): chart for number, chart in enumerate(across, start=1)}
     for one in sets:
         for number, test in enumerate(one.tests, start=1):
-            for chart in test.charts:
-                name = f"{one.anchor} {number} {test.task} {chart.title}"
-                chart.save(path.with_name(f"{path.stem}-figures"), _file_name(name))
+            charts |= {_file_name(f"{one.anchor} {number} {test.task} {chart.title}"): chart for chart in test.charts}
+    replace_figures(path.with_name(f"{path.stem}-figures"), charts)
     write_page(path, page)
+
+
+def _made_with(records: Sequence[Record]) -> list[str]:
+    """Each set of versions and device with how many of the records are of it, and when."""
+    by_words: dict[str, list[str]] = {}
+    for record in records:
+        said = record.environment
+        words = "; ".join(f"{key} {said[key]}" for key in ("sightword", "torch", "numpy", "python") if key in said)
+        where = ", ".join(str(said[key]) for key in ("precision", "device") if key in said)
+        by_words.setdefault(f"{words}; {where}" if said else "versions that were not noted", []).append(
+            str(said.get("date", ""))[:10]
+        )
+    found: list[str] = []
+    for words, dates in by_words.items():
+        days = " to ".join(dict.fromkeys((min(dates), max(dates))))
+        count = f"{len(dates):,} record{'s' * (len(dates) != 1)}"
+        found.append(f"{words} ({', '.join(filter(None, (count, days)))})")
+    return found
 
 
 def guessing(line: Line) -> float | None:

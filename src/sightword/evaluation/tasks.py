@@ -23,17 +23,19 @@ from sightword.evaluation.classification import OF_RANKS, Outcome, classify, log
 from sightword.evaluation.features import Features, split_features
 from sightword.evaluation.few_shot import SEEDS, SHOTS, few_shot
 from sightword.evaluation.metrics import ranks, single_ranks
+from sightword.evaluation.prompt_choice import CHOSEN, classify_by_chosen
 from sightword.evaluation.reference_probes import SHOTS as REFERENCE_SHOTS
 from sightword.evaluation.reference_probes import STRENGTHS, ReferenceProbe, of_each_class, reference_probes
 from sightword.evaluation.retrieval import retrieval
+from sightword.evaluation.retrieval_examples import retrieval_examples
 from sightword.evaluation.rows import Row, share_row
 from sightword.evaluation.shifts import corruptions, style_shifts
 from sightword.evaluation.spec import Spec
-from sightword.evaluation.suites import open_development
-from sightword.labels.prompts import PLAIN
+from sightword.evaluation.suites import open_choosing, open_development
+from sightword.labels.prompts import GENERAL, PLAIN
 from sightword.labels.zero_shot import zero_shot_head
 
-Task: TypeAlias = Literal["zero-shot", "retrieval", "linear", "few-shot", "robustness"]
+Task: TypeAlias = Literal["zero-shot", "prompt-choice", "retrieval", "linear", "few-shot", "robustness"]
 _TOP5 = 5
 CORRUPTED = 200  # pictures of a test that are corrupted: each is embedded sixty times
 HELD = 2000  # pictures at most that stand for the styles of training where they are held against others
@@ -106,6 +108,26 @@ def _zero_shot(work: Work) -> Outcome:
     return classify(work.embedder, work.labelled, work.vectors, chosen["prompts"], chosen["metrics"], chosen["seed"])
 
 
+def _prompt_choice_settings(
+    spec: Spec, root: str | Path | None, data: Labelled | Captioned, seed: int
+) -> dict[str, Any]:
+    stated = spec.candidates or (*(one for said in prompts(spec, data).values() for one in said), *GENERAL)
+    return {
+        **_zero_shot_settings(spec, root, data, seed),
+        "prompts": {CHOSEN: []},
+        "engineered": [],
+        "candidates": [*dict.fromkeys(stated)],
+        "chosen_on": open_choosing(spec, root).fingerprint(whole=True),
+    }
+
+
+def _prompt_choice(work: Work) -> Outcome:
+    chosen, part = work.settings, open_choosing(work.spec, work.root)
+    choosing = embed(work.embedder, part, work.told(len(part)))
+    test = work.labelled, work.vectors
+    return classify_by_chosen(work.embedder, test, choosing, chosen["candidates"], chosen["metrics"], chosen["seed"])
+
+
 def _retrieval(work: Work) -> Outcome:
     assert isinstance(work.data, Captioned)
     # Equal captions have one vector: two of them would differ in their last bits, and a tie would be won by chance.
@@ -115,7 +137,11 @@ def _retrieval(work: Work) -> Outcome:
     texts_MD = vectors[[place[text] for text in work.data.texts]]
     lengths = np.array([len(text.split()) for text in work.data.texts])
     found = retrieval(texts_MD, work.vectors, work.data.image_of_text, lengths=lengths)
-    return Outcome(tuple(found.rows(work.data.name, work.data.split, "bare")), {"retrieval": found.to_json()})
+    examples = retrieval_examples(work.data, texts_MD, work.vectors, found.ranks)
+    return Outcome(
+        tuple(found.rows(work.data.name, work.data.split, "bare")),
+        {"retrieval": found.to_json(), "examples": examples.to_json()},
+    )
 
 
 def _trained_on(spec: Spec, root: str | Path | None) -> dict[str, Any]:
@@ -269,6 +295,7 @@ def _of_classes(spec: Spec) -> bool:
 
 TASKS: Mapping[Task, Kind] = {
     "zero-shot": Kind(_of_classes, _zero_shot_settings, _zero_shot),
+    "prompt-choice": Kind(_of_classes, _prompt_choice_settings, _prompt_choice),
     "retrieval": Kind(lambda spec: not _of_classes(spec), lambda spec, root, data, seed: {"seed": seed}, _retrieval),
     "linear": Kind(_of_classes, _probe_settings, _linear),
     "few-shot": Kind(_of_classes, _few_shot_settings, _few_shot),
