@@ -24,10 +24,12 @@ from sightword.evaluation.metrics import ranks, single_ranks
 from sightword.evaluation.retrieval import retrieval
 from sightword.evaluation.robustness import corruption_result
 from sightword.evaluation.rows import Row, share_row
+from sightword.evaluation.shares import embed_shares
 from sightword.evaluation.spec import Spec
 from sightword.evaluation.suites import open_development
 from sightword.labels.prompts import PLAIN
 from sightword.labels.zero_shot import zero_shot_head
+from sightword.training.ranks import ALONE, World
 
 Task: TypeAlias = Literal["zero-shot", "retrieval", "linear", "few-shot", "robustness"]
 _TOP5 = 5
@@ -37,7 +39,9 @@ CORRUPTED = 200  # pictures of a test that are corrupted: each is embedded sixty
 @dataclass(frozen=True)
 class Work:
     """data: the pictures of the test that could be read, with their vectors. settings: of `Kind.settings`. told: gives
-    the progress of a part of the work, of so many pictures."""
+    the progress of a part of the work, of so many pictures. world: who embeds. further: of `Kind.further`.
+
+    Vectors, these and the further ones, are on the first rank alone."""
 
     embedder: BaseEmbedder
     spec: Spec
@@ -46,6 +50,8 @@ class Work:
     vectors: Vectors
     settings: Mapping[str, Any]
     told: Callable[[int], Callable[[int], None]]
+    world: World = ALONE
+    further: Sequence[tuple[Labelled, Vectors]] = ()
 
     @property
     def labelled(self) -> Labelled:
@@ -56,11 +62,13 @@ class Work:
 @dataclass(frozen=True)
 class Kind:
     """fits: whether a data set is for this task. settings: what a record of it depends on beside the model and the
-    pictures of the test. It and `run` raise RequestError where the data set lacks what the task needs."""
+    pictures of the test. further: the pictures beside these, which all ranks embed together. run: the rest, on the
+    first rank alone. They raise RequestError where the data set lacks what the task needs."""
 
     fits: Callable[[Spec], bool]
     settings: Callable[[Spec, str | Path | None, Labelled | Captioned, int], dict[str, Any]]
     run: Callable[[Work], Outcome]
+    further: Callable[[Work], list[tuple[Labelled, Vectors]]] = lambda work: []
 
 
 def usual_task(spec: Spec) -> Task:
@@ -73,12 +81,6 @@ def prompts(spec: Spec, data: Labelled | Captioned) -> dict[str, tuple[str, ...]
     found = {"bare": PLAIN, "plain": spec.plain}
     ensemble = spec.ensemble or (data.templates if isinstance(data, Labelled) else ())
     return found | ({"ensemble": tuple(ensemble)} if ensemble else {})
-
-
-def embed(embedder: BaseEmbedder, data: Labelled, progress: Callable[[int], None]) -> tuple[Labelled, Vectors]:
-    """The pictures that could be read, and their vectors."""
-    found: Features = split_features(embedder, data, progress)
-    return (data if len(found.rows) == len(data) else data.take(found.rows)), found.vectors
 
 
 def _metrics(spec: Spec, data: Labelled) -> list[str]:
@@ -123,11 +125,19 @@ def _probe_settings(spec: Spec, root: str | Path | None, data: Labelled | Captio
     return {"metrics": _metrics(spec, data), "prompts": {"linear": []}, "seed": seed, **_trained_on(spec, root)}
 
 
+def _development(work: Work) -> list[tuple[Labelled, Vectors]]:
+    """What a probe learns from, and what it chooses on: the pictures that could be read."""
+    parts: list[tuple[Labelled, Vectors]] = []
+    for part in open_development(work.spec, work.root):
+        found: Features = split_features(work.embedder, part, work.told(len(part)), work.world)
+        parts.append((part if len(found.rows) == len(part) else part.take(found.rows), found.vectors))
+    return parts
+
+
 def _linear(work: Work) -> Outcome:
     from sightword.labels.probe import LinearProbe
 
-    data = work.labelled
-    fit, choose = (embed(work.embedder, part, work.told(len(part))) for part in open_development(work.spec, work.root))
+    data, (fit, choose) = work.labelled, work.further
     metric: Any = "mean_per_class" if work.spec.metric == "mean_per_class" else "accuracy"
     ignored = fit[0].ignored
     probe = LinearProbe(metric=metric, refit=ignored is None, seed=work.settings["seed"])
@@ -161,8 +171,7 @@ def _few_shot_settings(spec: Spec, root: str | Path | None, data: Labelled | Cap
 
 
 def _few_shot(work: Work) -> Outcome:
-    data, chosen = work.labelled, work.settings
-    fit, choose = (embed(work.embedder, part, work.told(len(part))) for part in open_development(work.spec, work.root))
+    data, chosen, (fit, choose) = work.labelled, work.settings, work.further
     head_CD = zero_shot_head(work.embedder, data.classes, chosen["zero_shot"])
     zero_shot = float((ranks(work.vectors @ head_CD.T, data.labels.astype(np.int64)) < 1).mean())
     curve = few_shot(
@@ -189,6 +198,29 @@ def _robustness_settings(spec: Spec, root: str | Path | None, data: Labelled | C
     return {"metrics": ["top1"], "prompt": said, "pictures": CORRUPTED, "seed": seed}
 
 
+_CELLS: list[tuple[str, int]] = [(kind, strength) for kind in CORRUPTIONS for strength in STRENGTHS]
+
+
+def _corrupted(work: Work) -> list[tuple[Labelled, Vectors]]:
+    """A part of the test as it is, and then corrupted in every way of `_CELLS`."""
+    part = _part(work.labelled, work.settings["pictures"])
+    # The first is as the others, but for the corruption: large pictures are made smaller first.
+    cells = [(_CELLS[0][0], 0), *_CELLS]
+    told = work.told(len(part) * len(cells))
+    found: list[tuple[Labelled, Vectors]] = []
+
+    def so_far(done: int) -> None:
+        told(len(found) * len(part) + done)
+
+    for kind, strength in cells:
+        images = Corrupted(part.images, part.keys, kind, strength, work.settings["seed"])
+        vectors, errors = embed_shares(work.embedder, images, work.world, so_far)
+        for error in errors.values():
+            raise error
+        found.append((part, vectors))
+    return found
+
+
 def _robustness(work: Work) -> Outcome:
     """Accuracy under generated corruptions, of a part of the test; and by where the pictures come from, of all."""
     data, chosen = work.labelled, work.settings
@@ -200,17 +232,9 @@ def _robustness(work: Work) -> Outcome:
             mine = np.array([one == group for one in data.groups])
             hits, n = int(hits_N[mine].sum()), int(mine.sum())
             rows.append(share_row(data.name, group, "plain", "top1", hits, n, len(data.classes)))
-    part = _part(data, chosen["pictures"])
-    cells: list[tuple[str, int]] = [(kind, strength) for kind in CORRUPTIONS for strength in STRENGTHS]
-    told = work.told(len(part) * (len(cells) + 1))
-
-    def judged(number: int, kind: str, strength: int) -> Any:
-        images = Corrupted(part.images, part.keys, kind, strength, chosen["seed"])
-        vectors = work.embedder.embed_images(images, progress=lambda done: told(number * len(part) + done))
-        return _hits(work.embedder, vectors, head_CD, part)
-
-    clean_N = judged(0, cells[0][0], 0)  # as the others, but for the corruption: large pictures are made smaller first
-    corrupted = {cell: judged(number, *cell) for number, cell in enumerate(cells, start=1)}
+    part = work.further[0][0]
+    clean_N, *each_N = (_hits(work.embedder, vectors, head_CD, part) for _, vectors in work.further)
+    corrupted = dict(zip(_CELLS, each_N, strict=True))
     found = corruption_result(data.name, "plain", clean_N, corrupted, len(data.classes))
     clean, *each = found.rows
     value, low, high = (float(end if end is not None else np.nan) for end in astuple(found.mean))
@@ -237,7 +261,7 @@ def _of_classes(spec: Spec) -> bool:
 TASKS: Mapping[Task, Kind] = {
     "zero-shot": Kind(_of_classes, _zero_shot_settings, _zero_shot),
     "retrieval": Kind(lambda spec: not _of_classes(spec), lambda spec, root, data, seed: {"seed": seed}, _retrieval),
-    "linear": Kind(_of_classes, _probe_settings, _linear),
-    "few-shot": Kind(_of_classes, _few_shot_settings, _few_shot),
-    "robustness": Kind(_of_classes, _robustness_settings, _robustness),
+    "linear": Kind(_of_classes, _probe_settings, _linear, _development),
+    "few-shot": Kind(_of_classes, _few_shot_settings, _few_shot, _development),
+    "robustness": Kind(_of_classes, _robustness_settings, _robustness, _corrupted),
 }
