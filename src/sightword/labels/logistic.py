@@ -17,6 +17,9 @@ The method is L-BFGS (Liu and Nocedal 1989, two-loop recursion), with three addi
   kept from one strength to the next, and s is added where it is used.
 - The solution is smooth in log s: a new strength begins at the parabola through the nearest three that are solved.
 
+Weights, gradients and pairs are kept along the axes of the features' covariance, in which the first guess is cheap: it is
+made for each pair of each iteration. Features stay as they are.
+
 Large problems begin in float32; where that is not exact enough to go on, they go on in float64.
 
 Shapes: N samples, D features, C columns (classes, or labels), R = min(N, D) dimensions that the samples span.
@@ -56,7 +59,7 @@ class Spread(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A place and what is known of it, without the penalty. weights [R, C]; intercept [C], that of centred features;
+    """A place and what is known of it, without the penalty. weights [R, C], along the axes; intercept [C], that of centred features;
     the gradients of the loss; the spread, here or at a place nearby."""
 
     weights: Tensor
@@ -134,10 +137,11 @@ class LogisticPath:
         self.x_NR = x_ND if self.basis_DR is None else x_ND.double() @ self.basis_DR
         if self.x_NR.numel() * columns < _LARGE:
             self.x_NR = self.x_NR.double()
-        self.mean_R = self.x_NR.mean(dim=0, dtype=torch.float64)
-        gram_RR = (self.x_NR.T @ self.x_NR).double() - len(x_ND) * torch.outer(self.mean_R, self.mean_R)
+        mean_R = self.x_NR.mean(dim=0, dtype=torch.float64)
+        gram_RR = (self.x_NR.T @ self.x_NR).double() - len(x_ND) * torch.outer(mean_R, mean_R)
         variances_R, self.axes_RR = torch.linalg.eigh(gram_RR)
         self.variances_R = variances_R.clamp(min=0)
+        self.mean_R = self.axes_RR.T @ mean_R  # along the axes, as all that is kept
         self.pairs: list[Pair] = []
         self.known: dict[float, Point] = {}
 
@@ -167,7 +171,9 @@ class LogisticPath:
         self.known[strength] = point
         while len(self.known) > _KNOWN:
             del self.known[next(iter(self.known))]
-        weights_DC = point.weights if self.basis_DR is None else self.basis_DR @ point.weights
+        weights_DC = self.axes_RR @ point.weights
+        if self.basis_DR is not None:
+            weights_DC = self.basis_DR @ weights_DC
         return Solution(
             strength,
             weights_DC.cpu().numpy(),
@@ -185,6 +191,7 @@ class LogisticPath:
         weights_RC = torch.from_numpy(solution.weights).to(self.device)
         if self.basis_DR is not None:
             weights_RC = self.basis_DR.T @ weights_RC
+        weights_RC = self.axes_RR.T @ weights_RC
         intercept_C = torch.from_numpy(solution.intercept).to(self.device) + self.mean_R @ weights_RC
         self.known[solution.strength] = self._evaluate(weights_RC, intercept_C)
 
@@ -225,9 +232,8 @@ class LogisticPath:
         inverse_C = torch.where(flat_C, 0, 1 / spread_C.masked_fill(flat_C, 1))
 
         def first_guess(weights_RC: Tensor, intercept_C: Tensor) -> tuple[Tensor, Tensor]:
-            turned_RC = self.axes_RR.T @ weights_RC @ turn_CC
             first_C = turn_CC @ ((turn_CC.T @ intercept_C) * inverse_C)
-            return self.axes_RR @ (turned_RC * inverse_RC) @ turn_CC.T, first_C
+            return (weights_RC @ turn_CC * inverse_RC) @ turn_CC.T, first_C
 
         gradient_RC, gradient_C = point.by_weights + strength * point.weights, point.by_intercept
         weights_RC, intercept_C = gradient_RC.clone(), gradient_C.clone()
@@ -292,7 +298,7 @@ class LogisticPath:
         """One pass over the samples, block by block. Sums over blocks are float64. spread: what is taken for that of
         this place; None computes it."""
         kind = self.x_NR.dtype
-        weights = weights_RC.to(kind)
+        weights = (self.axes_RR @ weights_RC).to(kind)
         # The intercept belongs to centred features: that is better conditioned, and the minimum is the same.
         offset_C = (intercept_C - self.mean_R @ weights_RC).to(kind)
         zeros = weights_RC.new_zeros
@@ -306,7 +312,7 @@ class LogisticPath:
             residual_BC = self._residual(logits_BC, rows, loss, spread_CC)
             by_weights_CR += residual_BC.T @ self.x_NR[rows]
             by_intercept_C += residual_BC.sum(dim=0, dtype=torch.float64)
-        by_weights_RC = by_weights_CR.T - torch.outer(self.mean_R, by_intercept_C)
+        by_weights_RC = self.axes_RR.T @ by_weights_CR.T - torch.outer(self.mean_R, by_intercept_C)
         if spread_CC is not None:
             spread = Spread(*torch.linalg.eigh(spread_CC))
         assert spread is not None
