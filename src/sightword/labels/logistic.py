@@ -17,8 +17,8 @@ The method is L-BFGS (Liu and Nocedal 1989, two-loop recursion), with three addi
   kept from one strength to the next, and s is added where it is used.
 - The solution is smooth in log s: a new strength begins at the parabola through the nearest three that are solved.
 
-Weights, gradients and pairs are kept along the axes of the features' covariance, in which the first guess is cheap: it is
-made for each pair of each iteration. Features stay as they are.
+Weights, gradients and pairs are kept along the axes of the features' covariance, in which the first guess is cheap: it
+is made for each pair of each iteration. Features stay as they are.
 
 Large problems begin in float32; where that is not exact enough to go on, they go on in float64.
 
@@ -59,8 +59,8 @@ class Spread(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A place and what is known of it, without the penalty. weights [R, C], along the axes; intercept [C], that of centred features;
-    the gradients of the loss; the spread, here or at a place nearby."""
+    """A place and what is known of it, without the penalty. weights [R, C], along the axes; intercept [C], that of
+    centred features; the gradients of the loss; the spread, here or at a place nearby."""
 
     weights: Tensor
     intercept: Tensor
