@@ -20,7 +20,8 @@ The method is L-BFGS (Liu and Nocedal 1989, two-loop recursion), with three addi
 Weights, gradients and pairs are kept along the axes of the features' covariance, in which the first guess is cheap: it
 is made for each pair of each iteration. Features stay as they are.
 
-Large problems begin in float32; where that is not exact enough to go on, they go on in float64.
+Large problems are solved in float32; where that is not exact enough to go on, it goes on in float64, and at all weaker
+strengths too.
 
 Shapes: N samples, D features, C columns (classes, or labels), R = min(N, D) dimensions that the samples span.
 """
@@ -44,7 +45,8 @@ _KNOWN = 16  # solutions that are remembered as starts
 _LARGE = 2**26  # multiplications of a pass from which float32 comes first
 _BLOCK = 2**19  # logits at a time, so that they stay in the cache
 _BLOCK_GPU = 2**27
-_PATIENCE = 6  # iterations at one strength after which float32 is taken to be at its end
+ROUGH = 1e-4  # a gap that float32 reaches at most strengths, though slowly
+_PATIENCE = 6  # iterations at one strength after which float32 is taken to be at its end, where less is asked for
 _RENEW = 4  # iterations after which the spread is computed again
 _TRUST = 0.02  # of a pair: how much it may shrink the first guess. Below, it is a step so small that it is noise
 _SLOPE = 0.9  # of Wolfe's second condition
@@ -142,26 +144,35 @@ class LogisticPath:
         variances_R, self.axes_RR = torch.linalg.eigh(gram_RR)
         self.variances_R = variances_R.clamp(min=0)
         self.mean_R = self.axes_RR.T @ mean_R  # along the axes, as all that is kept
+        self._given_NR = self.x_NR
+        self._doubled_NR: Tensor | None = None
+        self._exact_to = 0.0  # the strongest at which float32 did not do
         self.pairs: list[Pair] = []
         self.known: dict[float, Point] = {}
 
     @torch.no_grad()
-    def solve(self, strength: float) -> Solution:
-        """The minimum of F at this strength, which is above 0."""
+    def solve(self, strength: float, tol: float | None = None) -> Solution:
+        """The minimum of F at this strength, which is above 0. tol: another gap than that of all."""
+        tol = self.tol if tol is None else tol
+        patience = _PATIENCE if tol < ROUGH else self.max_iter + 1
+        self.x_NR = self._given_NR
+        if strength <= self._exact_to:
+            self._in_float64(strength)
         point, iterations, stuck = self._start(strength), 0, False
         while True:
             move = self._direction(point, strength)
             objective = point.objective(strength)
             gap = move.gap / objective if objective > 0 else 0.0
-            if gap <= self.tol or iterations >= self.max_iter or stuck:
+            if gap <= tol or iterations >= self.max_iter or stuck:
                 break
             iterations += 1
-            better = self._step(point, move, strength, iterations) if iterations != _PATIENCE or self._exact else None
+            better = self._step(point, move, strength, iterations) if iterations != patience or self._exact else None
             if better is not None:
                 self._learn(point, better)
                 point = better
             elif not self._exact:
-                self.in_float64()
+                self._in_float64(strength)
+                self.pairs.clear()  # the noise of float32 in them is what stopped it
                 point = self._evaluate(point.weights, point.intercept)
             elif self.pairs:
                 self.pairs.clear()  # what they tell is no longer true
@@ -182,7 +193,7 @@ class LogisticPath:
             move.gradient,
             gap,
             iterations,
-            gap <= self.tol,
+            gap <= tol,
         )
 
     @torch.no_grad()
@@ -195,12 +206,11 @@ class LogisticPath:
         intercept_C = torch.from_numpy(solution.intercept).to(self.device) + self.mean_R @ weights_RC
         self.known[solution.strength] = self._evaluate(weights_RC, intercept_C)
 
-    @torch.no_grad()
-    def in_float64(self) -> None:
-        """From now on. Pairs that float32 made are dropped: their noise is what stopped it."""
-        if not self._exact:
-            self.x_NR = self.x_NR.double()
-            self.pairs.clear()
+    def _in_float64(self, strength: float) -> None:
+        """At this strength, and at weaker ones."""
+        if self._doubled_NR is None:
+            self._doubled_NR = self._given_NR.double()
+        self.x_NR, self._exact_to = self._doubled_NR, max(self._exact_to, strength)
 
     @property
     def _exact(self) -> bool:
