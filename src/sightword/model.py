@@ -14,7 +14,7 @@ from sightword.checkpoints.hub import locate
 from sightword.checkpoints.native import save_checkpoint
 from sightword.embedding import Precision
 from sightword.embedding.base import Decode
-from sightword.embedding.embedder import Embedder
+from sightword.embedding.embedder import Embedder, find_device
 from sightword.errors import RequestError
 from sightword.labels.classifier import Classifier
 from sightword.labels.prompts import PLAIN
@@ -85,23 +85,30 @@ def evaluate(
     the folder of the data sets. out: the folder of the results, which is gone on with. task: each data set's own
     without one. progress: called with (pictures done, of how many) of each data set. prompts: `choose` to measure also
     by prompts that are chosen on each data set's validation pictures, or a file with the templates to choose among.
+    Started by torchrun, every process of it embeds its share of the pictures; the first judges, writes and has the
+    records.
     Raises RequestError where nothing of it is there.
     """
     from sightword.evaluation import runner
     from sightword.evaluation.records import Results
     from sightword.evaluation.suites import choose_among, find_data
+    from sightword.training.ranks import join_world, rank_device
 
     wanted = find_data(suite, data)
     if prompts is not None:
         wanted = choose_among(wanted, prompts)
-    subjects: list[runner.Subject] = []
-    short = _short_names([str(given) for given in models if not isinstance(given, Model)])
-    for given in models:
-        model = given if isinstance(given, Model) else load(given, device, precision, decode="exact")
-        name = "model" if isinstance(given, Model) else short[str(given)]
-        subjects.append(runner.Subject(name, model, sum(parameter.numel() for parameter in model.model.parameters())))
     also: tuple[Task, ...] = () if prompts is None else ("prompt-choice",)
-    return runner.evaluate(subjects, wanted, Results(out), task, seed, progress, also)
+    mine = rank_device(device)
+    with join_world(find_device(mine)) as world:
+        subjects: list[runner.Subject] = []
+        short = _short_names([str(given) for given in models if not isinstance(given, Model)])
+        for given in models:
+            model = given if isinstance(given, Model) else load(given, mine, precision, decode="exact")
+            name = "model" if isinstance(given, Model) else short[str(given)]
+            size = sum(parameter.numel() for parameter in model.model.parameters())
+            subjects.append(runner.Subject(name, model, size))
+        told = progress if world.first else None
+        return runner.evaluate(subjects, wanted, Results(out), task, seed, told, also, world)
 
 
 def _short_names(names: Sequence[str]) -> dict[str, str]:

@@ -49,7 +49,7 @@ def records(model: Model, tmp_path_factory: pytest.TempPathFactory) -> list[Reco
                 make_picture(24, 20, seed=seed).save(root / split / name / f"{one}.png")
     (root / "test" / "a" / "0.png").write_bytes(b"no picture")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("sightword.evaluation.tasks.CORRUPTED", 3)
+        patched.setattr("sightword.evaluation.robustness_task.CORRUPTED", 3)
         results = Results(tmp_path_factory.mktemp("results"))
         wanted = find_data([str(root)], None)
         tasks = ("zero-shot", "linear", "few-shot", "robustness")

@@ -154,7 +154,7 @@ def test_a_suite_goes_on_where_one_data_set_lacks_something(model: Model, folder
 
 
 def test_robustness_to_corruptions(model: Model, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("sightword.evaluation.tasks.CORRUPTED", 6)
+    monkeypatch.setattr("sightword.evaluation.robustness_task.CORRUPTED", 6)
     (record,) = measured({"a": model}, folder, tmp_path, "robustness").records
     rows = [row for row in record.rows if row.metric == "top1"]
     splits = [row.split for row in rows]

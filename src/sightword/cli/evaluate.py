@@ -43,9 +43,11 @@ def evaluate(
     OUT gets a record of each model and data set, and results.parquet with all figures. Data sets that are not there are
     named with the way to get them; the suite `embedded` comes with pip install 'sightword[embedded]'.
 
+    On several GPUs or machines: torchrun --nproc_per_node 4 -m sightword evaluate … with the same arguments.
+
     Example: sightword evaluate runs/quickstart/model --suite embedded
     """
-    from sightword.cli.output import console, counting_progress, evaluation_table, write_json
+    from sightword.cli.output import console, counting_progress, evaluation_table, is_first_rank, write_json
     from sightword.evaluation.compare import compare_all, tabulate
     from sightword.evaluation.comparison import in_words
     from sightword.evaluation.page import check_packages
@@ -68,6 +70,8 @@ def evaluate(
         tasks = [*(task or ()), *(probe or ())]
         with counting_progress("evaluating") as progress:
             found = measure(models, suite, data, out, tasks, seed, device, precision, progress, prompts)
+    if not is_first_rank():
+        return 0
     comparisons = compare_all(found.records, seed)
     write_json(json, found.to_json() | {"comparisons": [one.to_json() for one in comparisons]})
     if report is not None:

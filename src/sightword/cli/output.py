@@ -133,7 +133,7 @@ def training_progress() -> Generator[Callable[[Status], None] | None, None, None
 def counting_progress(what: str) -> Generator[Callable[[int, int | None], None] | None, None, None]:
     """A bar that is told (done, of how many), with the rate and the time left; the number is None as long as things are
     being listed. None in a pipe."""
-    if not errors.is_terminal:
+    if not errors.is_terminal or not is_first_rank():
         yield None
         return
     columns = (

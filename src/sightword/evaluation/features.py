@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 from sightword.data.images import ImageLike
 from sightword.data.pairs import Skipped
 from sightword.embedding.base import BaseEmbedder, Vectors
-from sightword.errors import ImageError, SightwordError
+from sightword.errors import SightwordError
+from sightword.evaluation.shares import embed_shares
 from sightword.files import cache_folder, whole_folder
+from sightword.training.ranks import ALONE, World
 
 VERSION = 1
 _VECTORS, _RECORD = "features.npy", "record.json"
@@ -48,8 +50,9 @@ class Pictured(Protocol):
 
 @dataclass(frozen=True)
 class Features:
-    """vectors: float32 [M, D], unit length, not to be written to. rows: [M], which pictures they are of. skipped: those
-    that could not be read. kept: whether they were found on disk."""
+    """vectors: float32 [M, D], unit length, not to be written to; of several ranks the first alone has them, and the
+    others [0, D]. rows: [M], which pictures they are of. skipped: those that could not be read. kept: whether they were
+    found on disk."""
 
     vectors: Vectors
     rows: NDArray[np.int64]
@@ -57,20 +60,20 @@ class Features:
     kept: bool
 
 
-def split_features(embedder: BaseEmbedder, data: Pictured, progress: Callable[[int], None] | None = None) -> Features:
-    """From disk, or computed and kept. Raises SightwordError where no picture can be read. A disk that is full or
-    read-only costs the keeping alone."""
-    root = cache_folder("features")
-    folder = None
-    if root is not None:
-        depends = [embedder.fingerprint, getattr(embedder, "decode", ""), data.fingerprint(whole=True), data.split]
-        folder = root / hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:32]
-        found = _read(folder, len(data.keys), embedder.dim)
-        if found is not None:
-            return found
-    errors: dict[int, ImageError] = {}
-    vectors = embedder.embed_images(data.images, skipped=errors, progress=progress)
-    if len(data.keys) and not len(vectors):
+def split_features(
+    embedder: BaseEmbedder, data: Pictured, progress: Callable[[int], None] | None = None, world: World = ALONE
+) -> Features:
+    """From disk, or computed by all ranks and kept; only the first looks and keeps. Raises SightwordError where no
+    picture can be read. A disk that is full or read-only costs the keeping alone."""
+    folder, found = None, None
+    if world.first:
+        folder = _folder(embedder, data)
+        found = folder and _read(folder, len(data.keys), embedder.dim)
+    kept = world.at_first(lambda: (found.rows, found.skipped) if found else None)
+    if kept:
+        return found or Features(np.empty((0, embedder.dim), np.float32), *kept, kept=True)
+    vectors, errors = embed_shares(embedder, data.images, world, progress)
+    if 0 < len(data.keys) == len(errors):
         raise SightwordError(f"none of the {len(data.keys)} pictures could be read, the first: {errors[0]}")
     rows = np.array([row for row in range(len(data.keys)) if row not in errors], dtype=np.int64)
     skipped = tuple(Skipped(data.keys[row], error.reason) for row, error in sorted(errors.items()))
@@ -78,6 +81,15 @@ def split_features(embedder: BaseEmbedder, data: Pictured, progress: Callable[[i
         _keep(folder, vectors, len(data.keys), {data.keys[row]: row for row in errors}, skipped)
     vectors.setflags(write=False)
     return Features(vectors, rows, skipped, kept=False)
+
+
+def _folder(embedder: BaseEmbedder, data: Pictured) -> Path | None:
+    """None where features are not to be kept."""
+    root = cache_folder("features")
+    if root is None:
+        return None
+    depends = [embedder.fingerprint, getattr(embedder, "decode", ""), data.fingerprint(whole=True), data.split]
+    return root / hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:32]
 
 
 def _read(folder: Path, n: int, dim: int) -> Features | None:

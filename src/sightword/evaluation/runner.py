@@ -1,27 +1,34 @@
 """Models on suites of data sets: what is there is opened, embedded and judged, a record for each as soon as it is made.
 
 A record that is in the folder of results already is not made again, so that a suite goes on where it was stopped.
+
+Of several ranks (`training.ranks`) each opens the data sets, and embeds its share of their pictures; the first judges
+and writes, while the others wait for it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from sightword import __version__
 from sightword.data.labelled import Captioned, Labelled
 from sightword.embedding.base import BaseEmbedder
 from sightword.errors import RequestError, SightwordError
+from sightword.evaluation.classification import Outcome
 from sightword.evaluation.environment import environment, remarks
 from sightword.evaluation.features import Features, split_features
+from sightword.evaluation.kinds import Work
 from sightword.evaluation.records import Record, Results, method_of, record_name
 from sightword.evaluation.suites import Missing, Wanted, locate, open_split
-from sightword.evaluation.tasks import TASKS, Task, Work, usual_task
+from sightword.evaluation.tasks import TASKS, Task, usual_task
+from sightword.training.ranks import ALONE, World
 
 # How many pictures of what is being done are done, and of how many.
 Progress = Callable[[int, int], None]
+T = TypeVar("T")
 UNREADABLE = 0.05  # the largest share of a test's pictures that may be unreadable
 
 
@@ -52,8 +59,9 @@ class Subject:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """records: of every model on every data set that was there. missing: what was asked for and not measured. reused:
-    how many of the records were there before. remarks: of other versions and several devices, in sentences."""
+    """records: of every model on every data set that was there; of several ranks, the first alone has them. missing:
+    what was asked for and not measured. reused: how many of the records were there before. remarks: of other versions
+    and several devices, in sentences."""
 
     records: tuple[Record, ...]
     missing: tuple[Missing, ...]
@@ -92,12 +100,13 @@ def evaluate(
     seed: int = 0,
     progress: Progress | None = None,
     also: Sequence[Task] = (),
+    world: World = ALONE,
 ) -> Evaluation:
     """tasks: each data set's own without one. also: beside them, where a data set is for it. A data set that lacks what
     a task needs (training pictures, say) is named in `missing`, and the rest goes on.
 
     Raises RequestError where nothing at all can be measured; SightwordError where too many pictures of a data set
-    cannot be read.
+    cannot be read, or where the ranks do not see the same.
     """
     found = [(one, locate(one.spec, one.root)) for one in wanted]
     missing = [place for _, place in found if isinstance(place, Missing)]
@@ -105,7 +114,7 @@ def evaluate(
     if not there:
         raise RequestError("none of the data sets is there:\n" + "\n".join(f"  {one}" for one in missing))
     records: list[Record] = []
-    reused = 0
+    measured = reused = 0
     for one in there:
         asked = dict.fromkeys((*(tasks or (usual_task(one.spec),)), *also))
         kinds = [task for task in asked if TASKS[task].fits(one.spec)]
@@ -119,19 +128,20 @@ def evaluate(
                     settings = TASKS[task].settings(one.spec, one.root, data, seed)
                     settings["decode"] = getattr(subject.embedder, "decode", "")
                     name = record_name(subject.embedder.fingerprint, content, task, settings)
-                    record = results.find(name)
-                    if record is None or record.stale:
-                        record = _made(subject, one, data, content, task, settings, progress)
-                        results.save(record)
-                    else:
+                    _check_alike(world, subject, name, f"{subject.name} on {data}")
+                    record = results.find(name) if world.first else None
+                    if world.at_first(lambda record=record: record is not None and not record.stale):  # type: ignore[misc]
                         reused += 1
-                    records.append(record)
+                    else:
+                        record = _made(subject, one, data, content, task, settings, results, progress, world)
+                    measured += 1
+                    records += [record] if record else []
             except RequestError as refused:
                 missing.append(Missing(one.spec, f"{task}: {refused}", ""))
-    if not records:
+    if not measured:
         why = "".join(f"\n  {one}" for one in missing)
         raise RequestError(f"none of the data sets that are there is for {', '.join(tasks) or 'anything'}{why}")
-    results.write_table()
+    world.at_first(lambda: str(results.write_table()))
     return Evaluation(tuple(records), tuple(missing), reused, remarks(records))
 
 
@@ -142,24 +152,49 @@ def _made(
     content: str,
     task: Task,
     settings: dict[str, Any],
+    results: Results,
     progress: Progress | None,
-) -> Record:
+    world: World,
+) -> Record | None:
+    """On the disk, and on the first rank."""
     begun = time.perf_counter()
 
     def told(of: int) -> Callable[[int], None]:
         return lambda done: progress(done, of) if progress else None
 
-    features = split_features(subject.embedder, data, told(len(data)))
+    features = split_features(subject.embedder, data, told(len(data)), world)
     _check_readable(data, features)
     read = data if len(features.rows) == len(data) else data.take(features.rows)
-    outcome = TASKS[task].run(Work(subject.embedder, wanted.spec, wanted.root, read, features.vectors, settings, told))
+    work = Work(subject.embedder, wanted.spec, wanted.root, read, features.vectors, settings, told, world)
+    work = replace(work, further=TASKS[task].further(work))
+
+    def judged() -> Record:
+        outcome = TASKS[task].run(work)
+        record = _record(subject, wanted, read, content, task, settings, features, outcome, begun)
+        results.save(record)
+        return record
+
+    return _on_first(world, judged)
+
+
+def _record(
+    subject: Subject,
+    wanted: Wanted,
+    data: Labelled | Captioned,
+    content: str,
+    task: Task,
+    settings: dict[str, Any],
+    features: Features,
+    outcome: Outcome,
+    begun: float,
+) -> Record:
     return Record(
         model=subject.to_json(),
         data={
             "name": data.name,
             "title": wanted.spec.title,
             "split": data.split,
-            "count": len(read),
+            "count": len(data),
             "classes": len(data.classes) if isinstance(data, Labelled) else 0,
             "names": list(data.classes) if isinstance(data, Labelled) else [],
             "fingerprint": content,
@@ -177,6 +212,34 @@ def _made(
         environment=environment(subject.embedder),
         method=method_of(task),
     )
+
+
+def _on_first(world: World, work: Callable[[], T]) -> T | None:
+    """What `work` gives on the first rank; None on the others, which wait. A RequestError of it is raised on all."""
+    made: list[T] = []
+
+    def tried() -> str:
+        try:
+            made.append(work())
+        except RequestError as refused:
+            return str(refused)
+        return ""
+
+    refused = world.at_first(tried)
+    if refused:
+        raise RequestError(refused)
+    return made[0] if made else None
+
+
+def _check_alike(world: World, subject: Subject, name: str, what: str) -> None:
+    """name: of a record, which depends on the model's weights and all bytes of the pictures."""
+    seen = world.join([(name, getattr(subject.embedder, "precision", ""))])
+    others = [str(rank) for rank, one in enumerate(seen) if one != seen[0]]
+    if others:
+        raise SightwordError(
+            f"{what}: rank {', '.join(others)} has another model, other pictures or another precision than rank 0: all "
+            "must read the same files, and --precision auto may choose differently"
+        )
 
 
 def _check_readable(data: Labelled | Captioned, features: Features) -> None:

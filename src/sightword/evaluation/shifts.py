@@ -16,9 +16,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sightword.data.corruptions import CORRUPTIONS, STRENGTHS, Corrupted
+from sightword.data.corruptions import CORRUPTIONS, STRENGTHS
 from sightword.data.labelled import Labelled
-from sightword.embedding.base import BaseEmbedder, Vectors
+from sightword.embedding.base import Vectors
 from sightword.errors import RequestError
 from sightword.evaluation.classification import Outcome
 from sightword.evaluation.estimates import Estimate
@@ -44,6 +44,7 @@ Sides: TypeAlias = tuple[Hits, NDArray[Any]]
 """Hits without the shift; hits with it, or the share of them of each picture where it is shifted in several ways."""
 
 CORRUPTED = "corrupted"
+CELLS: list[tuple[str, int]] = [(kind, strength) for kind in CORRUPTIONS for strength in STRENGTHS]
 EFFECTIVE, RELATIVE = "effective_robustness", "relative_robustness"
 
 
@@ -126,25 +127,12 @@ def style_shifts(
 
 
 def corruptions(
-    embedder: BaseEmbedder,
-    part: Labelled,
-    head: Judge,
-    probes: Sequence[ReferenceProbe],
-    seed: int,
-    told: Callable[[int], None],
-    why: str = "",
+    part: Labelled, vectors: Sequence[Vectors], head: Judge, probes: Sequence[ReferenceProbe], why: str = ""
 ) -> Outcome:
-    """Every kind and strength on these pictures. told: of pictures that are done, of all copies."""
-    cells: list[tuple[str, int]] = [(kind, strength) for kind in CORRUPTIONS for strength in STRENGTHS]
+    """vectors: of these pictures as they are, and then in every way of `CELLS`."""
     judges: dict[str, Judge] = {"": head} | {probe.name: probe.hits for probe in probes}
-
-    def judged(number: int, kind: str, strength: int) -> dict[str, Hits]:
-        images = Corrupted(part.images, part.keys, kind, strength, seed)
-        vectors = embedder.embed_images(images, progress=lambda done: told(number * len(part) + done))
-        return {name: judge(vectors, part.labels) for name, judge in judges.items()}
-
-    clean = judged(0, cells[0][0], 0)  # as the others, but for the corruption: large pictures are made smaller first
-    worse = {cell: judged(number, *cell) for number, cell in enumerate(cells, start=1)}
+    clean, *others = ({name: judge(of, part.labels) for name, judge in judges.items()} for of in vectors)
+    worse = dict(zip(CELLS, others, strict=True))
     result = corruption_result(
         part.name, "plain", clean[""], {cell: hits[""] for cell, hits in worse.items()}, len(part.classes)
     )

@@ -17,7 +17,11 @@ The method is L-BFGS (Liu and Nocedal 1989, two-loop recursion), with three addi
   kept from one strength to the next, and s is added where it is used.
 - The solution is smooth in log s: a new strength begins at the parabola through the nearest three that are solved.
 
-Large problems begin in float32; where that is not exact enough to go on, they go on in float64.
+Weights, gradients and pairs are kept along the axes of the features' covariance, in which the first guess is cheap: it
+is made for each pair of each iteration. Features stay as they are.
+
+Large problems are solved in float32; where that is not exact enough to go on, it goes on in float64, and at all weaker
+strengths too.
 
 Shapes: N samples, D features, C columns (classes, or labels), R = min(N, D) dimensions that the samples span.
 """
@@ -41,7 +45,8 @@ _KNOWN = 16  # solutions that are remembered as starts
 _LARGE = 2**26  # multiplications of a pass from which float32 comes first
 _BLOCK = 2**19  # logits at a time, so that they stay in the cache
 _BLOCK_GPU = 2**27
-_PATIENCE = 6  # iterations at one strength after which float32 is taken to be at its end
+ROUGH = 1e-4  # a gap that float32 reaches at most strengths, though slowly
+_PATIENCE = 6  # iterations at one strength after which float32 is taken to be at its end, where less is asked for
 _RENEW = 4  # iterations after which the spread is computed again
 _TRUST = 0.02  # of a pair: how much it may shrink the first guess. Below, it is a step so small that it is noise
 _SLOPE = 0.9  # of Wolfe's second condition
@@ -56,8 +61,8 @@ class Spread(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A place and what is known of it, without the penalty. weights [R, C]; intercept [C], that of centred features;
-    the gradients of the loss; the spread, here or at a place nearby."""
+    """A place and what is known of it, without the penalty. weights [R, C], along the axes; intercept [C], that of
+    centred features; the gradients of the loss; the spread, here or at a place nearby."""
 
     weights: Tensor
     intercept: Tensor
@@ -134,30 +139,40 @@ class LogisticPath:
         self.x_NR = x_ND if self.basis_DR is None else x_ND.double() @ self.basis_DR
         if self.x_NR.numel() * columns < _LARGE:
             self.x_NR = self.x_NR.double()
-        self.mean_R = self.x_NR.mean(dim=0, dtype=torch.float64)
-        gram_RR = (self.x_NR.T @ self.x_NR).double() - len(x_ND) * torch.outer(self.mean_R, self.mean_R)
+        mean_R = self.x_NR.mean(dim=0, dtype=torch.float64)
+        gram_RR = (self.x_NR.T @ self.x_NR).double() - len(x_ND) * torch.outer(mean_R, mean_R)
         variances_R, self.axes_RR = torch.linalg.eigh(gram_RR)
         self.variances_R = variances_R.clamp(min=0)
+        self.mean_R = self.axes_RR.T @ mean_R  # along the axes, as all that is kept
+        self._given_NR = self.x_NR
+        self._doubled_NR: Tensor | None = None
+        self._exact_to = 0.0  # the strongest at which float32 did not do
         self.pairs: list[Pair] = []
         self.known: dict[float, Point] = {}
 
     @torch.no_grad()
-    def solve(self, strength: float) -> Solution:
-        """The minimum of F at this strength, which is above 0."""
+    def solve(self, strength: float, tol: float | None = None) -> Solution:
+        """The minimum of F at this strength, which is above 0. tol: another gap than that of all."""
+        tol = self.tol if tol is None else tol
+        patience = _PATIENCE if tol < ROUGH else self.max_iter + 1
+        self.x_NR = self._given_NR
+        if strength <= self._exact_to:
+            self._in_float64(strength)
         point, iterations, stuck = self._start(strength), 0, False
         while True:
             move = self._direction(point, strength)
             objective = point.objective(strength)
             gap = move.gap / objective if objective > 0 else 0.0
-            if gap <= self.tol or iterations >= self.max_iter or stuck:
+            if gap <= tol or iterations >= self.max_iter or stuck:
                 break
             iterations += 1
-            better = self._step(point, move, strength, iterations) if iterations != _PATIENCE or self._exact else None
+            better = self._step(point, move, strength, iterations) if iterations != patience or self._exact else None
             if better is not None:
                 self._learn(point, better)
                 point = better
             elif not self._exact:
-                self.in_float64()
+                self._in_float64(strength)
+                self.pairs.clear()  # the noise of float32 in them is what stopped it
                 point = self._evaluate(point.weights, point.intercept)
             elif self.pairs:
                 self.pairs.clear()  # what they tell is no longer true
@@ -167,7 +182,9 @@ class LogisticPath:
         self.known[strength] = point
         while len(self.known) > _KNOWN:
             del self.known[next(iter(self.known))]
-        weights_DC = point.weights if self.basis_DR is None else self.basis_DR @ point.weights
+        weights_DC = self.axes_RR @ point.weights
+        if self.basis_DR is not None:
+            weights_DC = self.basis_DR @ weights_DC
         return Solution(
             strength,
             weights_DC.cpu().numpy(),
@@ -176,7 +193,7 @@ class LogisticPath:
             move.gradient,
             gap,
             iterations,
-            gap <= self.tol,
+            gap <= tol,
         )
 
     @torch.no_grad()
@@ -185,15 +202,15 @@ class LogisticPath:
         weights_RC = torch.from_numpy(solution.weights).to(self.device)
         if self.basis_DR is not None:
             weights_RC = self.basis_DR.T @ weights_RC
+        weights_RC = self.axes_RR.T @ weights_RC
         intercept_C = torch.from_numpy(solution.intercept).to(self.device) + self.mean_R @ weights_RC
         self.known[solution.strength] = self._evaluate(weights_RC, intercept_C)
 
-    @torch.no_grad()
-    def in_float64(self) -> None:
-        """From now on. Pairs that float32 made are dropped: their noise is what stopped it."""
-        if not self._exact:
-            self.x_NR = self.x_NR.double()
-            self.pairs.clear()
+    def _in_float64(self, strength: float) -> None:
+        """At this strength, and at weaker ones."""
+        if self._doubled_NR is None:
+            self._doubled_NR = self._given_NR.double()
+        self.x_NR, self._exact_to = self._doubled_NR, max(self._exact_to, strength)
 
     @property
     def _exact(self) -> bool:
@@ -225,9 +242,8 @@ class LogisticPath:
         inverse_C = torch.where(flat_C, 0, 1 / spread_C.masked_fill(flat_C, 1))
 
         def first_guess(weights_RC: Tensor, intercept_C: Tensor) -> tuple[Tensor, Tensor]:
-            turned_RC = self.axes_RR.T @ weights_RC @ turn_CC
             first_C = turn_CC @ ((turn_CC.T @ intercept_C) * inverse_C)
-            return self.axes_RR @ (turned_RC * inverse_RC) @ turn_CC.T, first_C
+            return (weights_RC @ turn_CC * inverse_RC) @ turn_CC.T, first_C
 
         gradient_RC, gradient_C = point.by_weights + strength * point.weights, point.by_intercept
         weights_RC, intercept_C = gradient_RC.clone(), gradient_C.clone()
@@ -292,7 +308,7 @@ class LogisticPath:
         """One pass over the samples, block by block. Sums over blocks are float64. spread: what is taken for that of
         this place; None computes it."""
         kind = self.x_NR.dtype
-        weights = weights_RC.to(kind)
+        weights = (self.axes_RR @ weights_RC).to(kind)
         # The intercept belongs to centred features: that is better conditioned, and the minimum is the same.
         offset_C = (intercept_C - self.mean_R @ weights_RC).to(kind)
         zeros = weights_RC.new_zeros
@@ -306,7 +322,7 @@ class LogisticPath:
             residual_BC = self._residual(logits_BC, rows, loss, spread_CC)
             by_weights_CR += residual_BC.T @ self.x_NR[rows]
             by_intercept_C += residual_BC.sum(dim=0, dtype=torch.float64)
-        by_weights_RC = by_weights_CR.T - torch.outer(self.mean_R, by_intercept_C)
+        by_weights_RC = self.axes_RR.T @ by_weights_CR.T - torch.outer(self.mean_R, by_intercept_C)
         if spread_CC is not None:
             spread = Spread(*torch.linalg.eigh(spread_CC))
         assert spread is not None

@@ -7,8 +7,8 @@ It keeps scikit-learn's contract, and scikit-learn's objective: a strength is 1 
 neither scaled nor standardised. A label may be anything that numpy can sort; bool [N, C] means several at once.
 
 The paper's sweep: 97 strengths from 1e6 to 1e-6, eight a decade (the paper says 96), of which seven are tried first and
-then, with half the distance each time, the neighbours of the best. Then the chosen strength is fitted on training and
-validation data together.
+then, with half the distance each time, the neighbours of the best. The search is content with a gap of 1e-4. Then the
+chosen strength is fitted on training and validation data together, to `tol`.
 
 Shapes: N samples, D features, C classes or labels.
 """
@@ -45,7 +45,8 @@ _HELD_OUT = 5  # one of so many samples of each class chooses the strength where
 class ProbePoint:
     """A strength that was fitted. C: scikit-learn's, 1 / strength. objective: the sum of the losses and the penalty, at
     the solution; gradient: its norm there; gap: the share of the objective by which it is above the minimum, as far as
-    can be told; converged: whether that is within `tol`. score: the metric on validation data, where there are any."""
+    can be told; converged: whether that is within what was asked for. score: the metric on validation data, where there
+    are any."""
 
     strength: float
     C: float
@@ -152,6 +153,9 @@ class LinearProbe:
             problem.begin(best)
             best = problem.solve(best.strength)
             self._warn([best])
+        elif self.strengths is None:
+            best = problem.solve(best.strength)
+            self._warn([best])
         self.coef_, self.intercept_ = best.weights.T.copy(), best.intercept
         self.n_iter_ = np.array([best.iterations])
         return self
@@ -251,14 +255,17 @@ class LinearProbe:
         self, problem: LogisticPath, strengths: tuple[float, ...], rest: tuple[Features, Truth] | None
     ) -> Solution:
         """Fit all of them, or those that the paper's search visits; set path_, and give the best."""
+        from sightword.labels.logistic import ROUGH
+
         found: dict[int, tuple[Solution, float | None]] = {}
+        tol = max(self.tol, ROUGH) if self.strengths is None else self.tol
         best: int | None = None
 
         def visit(place: int) -> None:
             nonlocal best
             if not 0 <= place < len(strengths) or place in found:
                 return
-            solution = problem.solve(strengths[place])
+            solution = problem.solve(strengths[place], tol)
             score = None
             if rest is not None:
                 logits_NC = _logits(rest[0], solution.weights, solution.intercept)

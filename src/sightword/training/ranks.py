@@ -1,8 +1,8 @@
-"""Several processes that train one model: the ranks that `torchrun` starts, or this process alone.
+"""Several processes that train or evaluate one model: the ranks that `torchrun` starts, or this process alone.
 
-Each rank takes its rows of every batch. Gradients are averaged (DistributedDataParallel, or `shards`), the losses see
-the batch whole, and the first rank alone writes, where not each holds a part of a snapshot. A rank that ends, or gives
-no sign of life, is named by the others, which end too.
+In training each rank takes its rows of every batch. Gradients are averaged (DistributedDataParallel, or `shards`), the
+losses see the batch whole, and the first rank alone writes, where not each holds a part of a snapshot. A rank that
+ends, or gives no sign of life, is named by the others, which end too.
 """
 
 from __future__ import annotations
@@ -68,6 +68,15 @@ class World:
         parts: list[Any] = [None] * self.size
         dist.all_gather_object(parts, list(rows), group=self.group)
         return [row for part in parts for row in part]
+
+    def to_first(self, part: T) -> list[T]:
+        """What each rank has, in their order, on the first rank; nothing on the others. May be large."""
+        if self.watch is None:
+            return [part]
+        self.watch.meet()
+        parts: list[Any] | None = [None] * self.size if self.first else None
+        dist.gather_object(part, parts, dst=0, group=self.group)
+        return parts or []
 
     def at_first(self, work: Callable[[], T]) -> T:
         """Do `work` on the first rank, while the others wait for what it gives (plain values). It may take its time."""
