@@ -52,8 +52,8 @@ def torchrun(model: Path, data: Path, out: Path, *more: str, **environment: str)
 
 
 def figures(out: Path) -> dict[str, dict[str, Any]]:
-    """The records by name, less how long they took."""
-    return {record.name: record.to_json() | {"seconds": 0} for record in Results(out).all()}
+    """The records by name, less when they were made and how long it took."""
+    return {record.name: record.to_json() | {"seconds": 0, "environment": {}} for record in Results(out).all()}
 
 
 def test_two_ranks_find_what_one_finds(
