@@ -69,10 +69,10 @@ class ImageSpec(Config):
         picture = flatten(open_image(image, orient=self.orient), self.background)
         return np.asarray(self.fit(picture))
 
-    def fit(self, picture: Image.Image) -> Image.Image:
-        """Resize and crop or pad."""
+    def fit(self, picture: Image.Image, void: int | None = None) -> Image.Image:
+        """Resize and crop or pad. void: given for a mask (mode I), what lies beside it; its numbers are not mixed."""
         n, (width, height) = self.size, picture.size
-        filter_ = FILTERS[self.interpolation]
+        filter_ = FILTERS[self.interpolation] if void is None else Image.Resampling.NEAREST
         scaled = self.scaled(width, height)
         if self.resize == "shortest" and is_strip(width, height) and min(width, height) != n:
             # A strip of 1 x 100,000 pixels would grow to gigabytes when its short side is brought to n: only what the
@@ -82,15 +82,15 @@ class ImageSpec(Config):
             start, stop = offset * long / whole, (offset + n) * long / whole
             box = (0, start, short, stop) if width <= height else (start, 0, stop, short)
             return picture.resize((n, n), filter_, box=box)
-        return self.window(picture if scaled == picture.size else picture.resize(scaled, filter_))
+        return self.window(picture if scaled == picture.size else picture.resize(scaled, filter_), void)
 
-    def window(self, scaled: Image.Image) -> Image.Image:
-        """The middle of a scaled picture, or the picture on its ground."""
+    def window(self, scaled: Image.Image, void: int | None = None) -> Image.Image:
+        """The middle of a scaled picture, or the picture on its ground; void: as in `fit`."""
         n, (width, height) = self.size, scaled.size
         if (width, height) == (n, n):
             return scaled
         if self.resize == "longest":
-            ground = Image.new("RGB", (n, n), (self.fill,) * 3)
+            ground = Image.new("RGB", (n, n), (self.fill,) * 3) if void is None else Image.new("I", (n, n), void)
             # The odd pixel of the padding goes last.
             ground.paste(scaled, ((n - width) // 2, (n - height) // 2))
             return ground
