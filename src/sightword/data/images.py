@@ -7,6 +7,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
@@ -36,9 +37,20 @@ class InFile(ABC):
         return -1
 
 
-# A path, the bytes of a file, a file inside another, a PIL image, or an array: uint8 [H, W], [H, W, 1], [H, W, 3] or
-# [H, W, 4].
-ImageLike: TypeAlias = "str | Path | bytes | InFile | Image.Image | np.ndarray[Any, Any]"
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A picture that is made whenever it is opened. name: in messages. make: raises ImageError where it cannot."""
+
+    name: str
+    make: Callable[[], Image.Image]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# A path, the bytes of a file, a file inside another, one that is made, a PIL image, or an array: uint8 [H, W],
+# [H, W, 1], [H, W, 3] or [H, W, 4].
+ImageLike: TypeAlias = "str | Path | bytes | InFile | Made | Image.Image | np.ndarray[Any, Any]"
 Resample: TypeAlias = Literal["bicubic", "bilinear"]
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -136,7 +148,7 @@ def is_strip(width: int, height: int) -> bool:
 
 def describe(image: ImageLike) -> str:
     """A short name for messages."""
-    if isinstance(image, str | Path | InFile):
+    if isinstance(image, str | Path | InFile | Made):
         return str(image)
     if isinstance(image, bytes):
         return f"image of {len(image):,} bytes"
@@ -211,6 +223,8 @@ def _opened(image: ImageLike, name: str) -> Image.Image:
     """A PIL image, of which only the header need be read."""
     if isinstance(image, Image.Image):
         return image
+    if isinstance(image, Made):
+        return image.make()
     if isinstance(image, InFile):
         image = image.read()
     if not isinstance(image, str | Path | bytes):
