@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from dataclasses import dataclass
 
 from sightword.data.images import Made
 from sightword.data.masked import Masked
-from sightword.data.pairs import Pair, Skipped, digest_of
+from sightword.data.pairs import Pair, Skipped
 
 
+@dataclass(frozen=True)
 class MaskedPairs:
-    """A Source. The texts of its pairs are the labels that a picture is held against; nothing is kept in memory."""
+    """A Source. The texts of its pairs are the labels that a picture is held against. fingerprint: of all that decides
+    what its pictures are."""
+
+    masked: Masked
+    fingerprint: bytes
+    skipped: Sequence[Skipped] = ()
 
     blocks = None
-
-    def __init__(self, masked: Masked) -> None:
-        self.masked = masked
-        self.skipped: Sequence[Skipped] = ()
 
     def __len__(self) -> int:
         return len(self.masked)
@@ -28,10 +30,6 @@ class MaskedPairs:
 
     def __iter__(self) -> Iterator[Pair]:
         return (self[index] for index in range(len(self)))
-
-    @cached_property
-    def fingerprint(self) -> bytes:
-        return digest_of(f"{key}" for key in self.keys())
 
     def keys(self) -> Iterator[str]:
         return (picture.key for picture in self.masked.pictures)

@@ -87,9 +87,10 @@ def split(batch: Batch, count: int) -> list[Batch]:
 
 def refuse_batch_statistics(model: DualEncoder, what: str) -> None:
     """what: cuts the batch. Raise RequestError where the vectors of a picture depend on the batch it is in."""
-    parts = [("image tower", model.image), ("text tower", model.text)]
-    parts += [("dense part", model.dense)] if model.dense is not None else []
-    for name, part in parts:
+    parts = {"image tower": model.image, "text tower": model.text, "dense part": model.dense}
+    for name, part in parts.items():
+        if part is None:
+            continue
         if any(isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training for module in part.modules()):
             raise RequestError(
                 f"{what}: the {name} has BatchNorm layers, whose statistics are those of the whole batch: it "
