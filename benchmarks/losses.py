@@ -1,13 +1,16 @@
 """InfoNCE and the sigmoid loss, forward and backward, against open_clip 3.3.0's ClipLoss and SigLipLoss.
 
     make peers
-    .venv/bin/python benchmarks/losses.py [--rows 16384] [--dim 512] [--rounds 3] [--json FILE]
+    .venv/bin/python benchmarks/losses.py [--rows 16384] [--dim 512] [--rounds 3] [--json FILE] [--device cuda [--bf16]]
 
 The same unit vectors, scale and bias in float32. Each measurement is a process of its own (Linux): it runs once at
 1,024 rows to warm up, makes the inputs, sets the system's mark of its peak back, and then measures one pass forward
 and back. `extra` is the peak of resident memory less what was resident before, and less the gradients. The sides take
 turns, and ratios are made within a round. The gradients of all inputs are compared, the largest difference over the
 largest of the peer's; and each side's with those of ours in float64.
+
+On a GPU `extra` is of its memory, as torch allocates it, and the warm-up has the size of the measurement. With --bf16
+both sides run under autocast and take the same vectors, all of them numbers that bfloat16 has.
 """
 
 from __future__ import annotations
@@ -50,12 +53,15 @@ def loss_of(side: str, kind: str) -> Loss:
     return clip.loss.SigLipLoss()  # type: ignore[no-any-return]
 
 
-def inputs(rows: int, dim: int) -> list[Tensor]:
+def inputs(rows: int, dim: int, device: str, bf16: bool) -> list[Tensor]:
     """Texts that lie near their pictures, as after some training."""
     torch.manual_seed(0)
     image = F.normalize(torch.randn(rows, dim), dim=1)
     text = F.normalize(image + 3 * F.normalize(torch.randn(rows, dim), dim=1), dim=1)
-    return [tensor.requires_grad_() for tensor in (image, text, torch.tensor(SCALE), torch.tensor(BIAS))]
+    if bf16:
+        image, text = image.bfloat16().float(), text.bfloat16().float()
+    leaves = (image, text, torch.tensor(SCALE), torch.tensor(BIAS))
+    return [tensor.to(device).requires_grad_() for tensor in leaves]
 
 
 def resident(which: str = "VmRSS") -> float:
@@ -66,26 +72,39 @@ def resident(which: str = "VmRSS") -> float:
     return int(next(line.split()[1] for line in lines if line.startswith(which))) / 1024
 
 
-def measure(side: str, kind: str, rows: int, dim: int, out: Path) -> None:
-    loss = loss_of(side, kind)
-    loss(*inputs(1024, dim)).backward()
-    leaves = inputs(rows, dim)
+def measure(side: str, kind: str, rows: int, dim: int, out: Path, device: str, bf16: bool) -> None:
+    loss, gpu = loss_of(side, kind), device == "cuda"
+
+    def once(leaves: list[Tensor]) -> Tensor:
+        with torch.autocast(device, torch.bfloat16, enabled=bf16 and side != EXACT):
+            value = loss(*leaves)
+        value.backward()
+        if gpu:
+            torch.cuda.synchronize()
+        return value
+
+    leaves = inputs(rows, dim, device, bf16)
     if side == EXACT:
         leaves = [leaf.detach().double().requires_grad_() for leaf in leaves]
-    before = resident()
+    once(inputs(rows if gpu and side != EXACT else 1024, dim, device, bf16))
+    if gpu:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated() / 2**20 if gpu else resident()
     begun = time.perf_counter()
-    value = loss(*leaves)
-    value.backward()
+    value = once(leaves)
     seconds = time.perf_counter() - begun
-    extra = resident("VmHWM") - before - sum(leaf.nbytes for leaf in leaves) / 2**20
-    gradients = {str(n): leaf.grad.numpy() for n, leaf in enumerate(leaves) if leaf.grad is not None}
-    np.savez(out, loss=value.detach().numpy(), seconds=seconds, extra=extra, **gradients)
+    peak = torch.cuda.max_memory_allocated() / 2**20 if gpu else resident("VmHWM")
+    extra = peak - before - sum(leaf.nbytes for leaf in leaves) / 2**20
+    gradients = {str(n): leaf.grad.cpu().numpy() for n, leaf in enumerate(leaves) if leaf.grad is not None}
+    np.savez(out, loss=value.detach().cpu().numpy(), seconds=seconds, extra=extra, **gradients)
 
 
-def run(side: str, kind: str, rows: int, dim: int) -> dict[str, Any]:
+def run(side: str, kind: str, rows: int, dim: int, device: str, bf16: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.npz"
         command = [sys.executable, __file__, "--one", side, kind, str(out), "--rows", str(rows), "--dim", str(dim)]
+        command += ["--device", device, *(["--bf16"] if bf16 else [])]
         subprocess.run(command, check=True)
         with np.load(out) as found:
             return dict(found)
@@ -102,17 +121,22 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--bf16", action="store_true", help="both sides under autocast")
     parser.add_argument("--one", nargs=3, metavar=("SIDE", "LOSS", "OUT"), help="measure one side alone")
     given = parser.parse_args()
     if given.one:
-        measure(given.one[0], given.one[1], given.rows, given.dim, Path(given.one[2]))
+        measure(given.one[0], given.one[1], given.rows, given.dim, Path(given.one[2]), given.device, given.bf16)
         return
-    print(f"{given.rows} rows of {given.dim}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    where = torch.cuda.get_device_name() if given.device == "cuda" else f"{torch.get_num_threads()} threads"
+    numbers = "bf16" if given.bf16 else "fp32"
+    print(f"{given.rows} rows of {given.dim}, {numbers}, {where}, torch {torch.__version__}")
+    size = (given.rows, given.dim, given.device, given.bf16)
     result = {}
     for kind in LOSSES:
-        rounds = [{side: run(side, kind, given.rows, given.dim) for side in SIDES} for _ in range(given.rounds)]
+        rounds = [{side: run(side, kind, *size) for side in SIDES} for _ in range(given.rounds)]
         ours, theirs = rounds[-1]["sightword"], rounds[-1]["open_clip"]
-        exact = run(EXACT, kind, given.rows, given.dim)
+        exact = run(EXACT, kind, *size)
         apart = differences(ours, theirs)
         from_exact = {side: differences(rounds[-1][side], exact) for side in SIDES}
         shares = sorted(float(found["sightword"]["seconds"] / found["open_clip"]["seconds"]) for found in rounds)

@@ -110,6 +110,30 @@ def test_templates_are_those_of_clip_benchmark() -> None:
         assert {*all_specs()[name].ensemble} == compared[name], name
 
 
+def test_names_of_classes_are_those_of_clip_benchmark() -> None:
+    found = find_spec("clip_benchmark")
+    if found is None or not found.submodule_search_locations:
+        pytest.skip("clip-benchmark is not installed")
+    theirs = json.loads((Path(found.submodule_search_locations[0]) / "datasets/en_classnames.json").read_text())
+    specs = all_specs()
+    for name, called in (("gtsrb", "gtsrb"), ("pcam", "pcam"), ("kitti", "kitti_closest_vehicle_distance")):
+        assert [*specs[name].classes] == theirs[called]
+    assert [*specs["eurosat"].rename.values()] == theirs["eurosat"]  # its folders are in the order of their names
+    assert {*specs["fer2013"].classes} == {*theirs["fer2013"]}  # which are in another order there
+    assert {" ".join(name.split()) for name in theirs["caltech101"]} > {*specs["caltech101"].rename.values()}
+
+
+def test_all_data_sets_say_how_to_get_the_archives_of_their_authors(tmp_path: Path) -> None:
+    for spec in all_specs().values():
+        if spec.requires:
+            continue
+        assert spec.get, spec.name
+        told = locate(spec, tmp_path)
+        assert isinstance(told, Missing)
+        assert str(tmp_path) in told.get
+        assert "DATA" not in told.get
+
+
 @pytest.mark.parametrize(
     ("key", "told"),
     [

@@ -25,6 +25,7 @@ _BEGINNINGS = (
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"GIF8", "gif"),
     (b"BM", "bmp"),
+    (b"P6", "ppm"),
     (b"II*\x00", "tif"),
     (b"MM\x00*", "tif"),
 )

@@ -281,4 +281,4 @@ def is_image_file(path: Path) -> bool:
 
 
 _AT_ONCE = 1 << 16  # keys
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})

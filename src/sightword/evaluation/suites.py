@@ -107,13 +107,19 @@ def locate(spec: Spec, root: str | Path | None = None) -> Place | Missing:
     if root is not None and not spec.requires:
         # Archives are often unpacked beside one another. Only those whose files cannot be taken for another's.
         tries += [(Path(root), reader) for reader in spec.layouts if reader.unmistakable]
+    # A layout without the test may be the beginning of another one.
+    partly: Place | None = None
     for folder, reader in tries:
         try:
             splits = reader.splits(folder)
         except RequestError as failure:  # a part of it is not there
             return Missing(spec, str(failure), _how_to_get(spec, folder.parent))
-        if splits:
+        if "test" in splits:
             return Place(spec, folder, reader, splits)
+        if splits and partly is None:
+            partly = Place(spec, folder, reader, splits)
+    if partly is not None:
+        return partly
     if folders:
         reason = f"nothing in {', '.join(map(str, folders))} is in a layout that is known for it"
     else:

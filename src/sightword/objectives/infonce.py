@@ -11,6 +11,7 @@ r rows, c columns and n texts of a tile.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sightword.objectives.fused import Fused, asked, fuse
 from sightword.objectives.ranks import Ranks
-from sightword.objectives.tiles import Columns, Tile, checked, columns, tiles
+from sightword.objectives.tiles import Columns, Tile, TileSums, checked, columns, tiles
 
 # Exponentials of numbers that lie so far apart still have a common factor that neither over- nor underflows.
 _SPREAD = 60.0
@@ -40,6 +42,9 @@ class InfoNCE:
     group: ranks that share a batch, each with rows (and further texts) of its own. The result is then that of the whole
     batch on every rank, and the gradients are those of the whole batch once they are averaged over the ranks, as
     DistributedDataParallel does.
+
+    bfloat16 vectors, and any but float64 under bfloat16 autocast, are multiplied in bfloat16 where a GPU does so faster
+    (see `fused`); sums and gradients are float32.
 
     Memory beyond the inputs and their gradients: some tens of megabytes on a CPU, whatever the batch. Cannot be
     differentiated twice.
@@ -61,10 +66,11 @@ class InfoNCE:
         more_text_KD: Tensor | None = None,
         more_labels: Tensor | None = None,
     ) -> Tensor:
+        bf16 = asked(image_BD, text_BD, *([] if more_text_KD is None else [more_text_KD]))
         image_BD, text_BD, more = checked(image_BD, text_BD, labels, more_text_KD)
         scale = torch.as_tensor(scale, dtype=image_BD.dtype, device=image_BD.device)
         marks = (labels, more_labels)
-        loss: Tensor = _InfoNCE.apply(image_BD, text_BD, more, scale, marks, self.smoothing, self.ranks)
+        loss: Tensor = _InfoNCE.apply(image_BD, text_BD, more, scale, marks, self.smoothing, self.ranks, bf16)
         return loss
 
 
@@ -93,23 +99,34 @@ class _InfoNCE(torch.autograd.Function):
         marks: tuple[Tensor | None, Tensor | None],
         smoothing: float,
         ranks: Ranks,
+        bf16: bool,
     ) -> Tensor:
         with torch.autocast(image_RD.device.type, enabled=False):
             held = columns(text_RD, marks[0], more_KD, marks[1], ranks)
-            sums = _first_pass(image_RD, text_RD, held, scale, smoothing, ranks)
+            fused = None
+            if bf16:
+                image_RD, held, fused = fuse(image_RD, held, scale)
+                text_RD = held.vectors[held.own]
+            sums = _first_pass(image_RD, text_RD, held, scale, smoothing, ranks, fused)
         ctx.save_for_backward(image_RD, text_RD, scale)
-        ctx.held, ctx.sums, ctx.smoothing, ctx.ranks = held, sums, smoothing, ranks
+        ctx.held, ctx.sums, ctx.smoothing, ctx.ranks, ctx.fused = held, sums, smoothing, ranks, fused
         return sums.loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, outside: Tensor) -> tuple[Tensor | None, ...]:
         with torch.autocast(outside.device.type, enabled=False):
-            return *_second_pass(ctx, outside), None, None, None
+            return *_second_pass(ctx, outside), None, None, None, None
 
 
 def _first_pass(
-    image_RD: Tensor, text_RD: Tensor, held: Columns, scale: Tensor, smoothing: float, ranks: Ranks
+    image_RD: Tensor,
+    text_RD: Tensor,
+    held: Columns,
+    scale: Tensor,
+    smoothing: float,
+    ranks: Ranks,
+    fused: Fused | None,
 ) -> _Sums:
     R, N = len(image_RD), held.texts
     row_R, text_N = image_RD.new_full((R,), -torch.inf), image_RD.new_full((N,), -torch.inf)
@@ -118,20 +135,16 @@ def _first_pass(
     row_logit_R, row_count_R = image_RD.new_zeros(R), image_RD.new_zeros(R) if labelled else None
     text_logit_N, text_count_N = image_RD.new_zeros(N), image_RD.new_zeros(N) if labelled else None
     scaled_RD = scale * image_RD
-    near = R > 0 and float(_longest(scaled_RD) * _longest(held.vectors)) <= _SPREAD
-    for tile in tiles(scaled_RD, held.vectors):
-        texts = slice(tile.columns.start, min(tile.columns.stop, N))  # perhaps none: the further texts are the last
-        n = max(0, texts.stop - texts.start)
-        positive_rc = held.positives(tile)
-        if positive_rc is not None and row_count_R is not None and text_count_N is not None:
-            kept_rc = tile.logits * positive_rc
-            row_logit_R[tile.rows] += kept_rc.sum(dim=1)
-            row_count_R[tile.rows] += positive_rc.sum(dim=1)
-            text_logit_N[texts] += kept_rc[:, :n].sum(dim=0)
-            text_count_N[texts] += positive_rc[:, :n].sum(dim=0)
-        row_r, text_n = _log_sums(tile, n, near)
-        row_R[tile.rows] = torch.logaddexp(row_R[tile.rows], row_r)
-        text_N[texts] = torch.logaddexp(text_N[texts], text_n)
+    near = fused is None and R > 0 and float(_longest(scaled_RD) * _longest(held.vectors)) <= _SPREAD
+    for found in fused.softmax_sums() if fused else _sums(scaled_RD, held, near):
+        rows, texts = found.rows, found.texts
+        if found.positives and row_count_R is not None and text_count_N is not None:
+            row_logit_R[rows] += found.positives[0]
+            row_count_R[rows] += found.positives[1]
+            text_logit_N[texts] += found.positives[2]
+            text_count_N[texts] += found.positives[3]
+        row_R[rows] = torch.logaddexp(row_R[rows], found.by_row)
+        text_N[texts] = torch.logaddexp(text_N[texts], found.by_text)
     text_N = ranks.logsumexp(text_N)
     # Differences before sums: both sides are many times the loss.
     own_text_R = text_N[held.own]
@@ -146,6 +159,19 @@ def _first_pass(
         text_target_R = (1 - smoothing) * text_target_R + smoothing * (scaled_RD @ texts_D)
     loss = ranks.sum_((row_R - row_target_R).sum() + (own_text_R - text_target_R).sum()) / (2 * N)
     return _Sums(near, row_R, text_N, row_count_R, text_count_N, loss)
+
+
+def _sums(scaled_RD: Tensor, held: Columns, near: bool) -> Iterator[TileSums]:
+    for tile in tiles(scaled_RD, held.vectors):
+        texts = held.within(tile.columns)
+        n = texts.stop - texts.start
+        positive_rc, positives = held.positives(tile), None
+        if positive_rc is not None:
+            kept_rc = tile.logits * positive_rc
+            by_row = kept_rc.sum(dim=1), positive_rc.sum(dim=1)
+            positives = *by_row, kept_rc[:, :n].sum(dim=0), positive_rc[:, :n].sum(dim=0)
+        row_r, text_n = _log_sums(tile, n, near)
+        yield TileSums(tile.rows, texts, row_r, text_n, positives)
 
 
 def _longest(vectors: Tensor) -> Tensor:
@@ -172,27 +198,25 @@ def _log_sums(tile: Tile, texts: int, near: bool) -> tuple[Tensor, Tensor]:
 def _second_pass(ctx: Any, outside: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
     """Gradients of image, text, further texts and scale."""
     image_RD, text_RD, scale = ctx.saved_tensors
-    held, sums, ranks = ctx.held, ctx.sums, ctx.ranks
+    held, sums, ranks, fused = ctx.held, ctx.sums, ctx.ranks, ctx.fused
     kept, N, C = 1 - ctx.smoothing, held.texts, len(held.vectors)
     wants_image, wants_text, wants_more, wants_scale = ctx.needs_input_grad[:4]
     image_grad_RD = torch.zeros_like(image_RD) if wants_image or wants_scale else None
     column_grad_CD = torch.zeros_like(held.vectors) if wants_text or wants_more else None
-    scaled_RD = scale * image_RD
-    for tile in tiles(scaled_RD, held.vectors):
-        texts = slice(tile.columns.start, min(tile.columns.stop, N))
-        n = max(0, texts.stop - texts.start)
-        grad_rc = _softmaxes(tile, sums.rows[tile.rows], sums.texts[texts], sums.near)
-        positive_rc = held.positives(tile)
-        if positive_rc is not None:
-            share_rc = (kept / sums.row_positives[tile.rows])[:, None].repeat(1, grad_rc.shape[1])
-            share_rc[:, :n] += kept / sums.text_positives[texts]
-            grad_rc.sub_(share_rc.mul_(positive_rc))
+    if fused is not None:
+        found = fused.softmax_gradients(sums.rows, sums.texts, sums.row_positives, sums.text_positives, kept)
+    else:
+        found = _gradients(scale * image_RD, held, sums, kept)
+    for rows, columns_, grad_rc in found:
+        if fused is not None:
+            fused.add(image_grad_RD, column_grad_CD, rows, columns_, grad_rc)
+            continue
         if image_grad_RD is not None:
-            image_grad_RD[tile.rows].addmm_(grad_rc, held.vectors[tile.columns])
+            image_grad_RD[rows].addmm_(grad_rc, held.vectors[columns_])
         if column_grad_CD is not None:
-            column_grad_CD[tile.columns].addmm_(grad_rc.T, image_RD[tile.rows])
+            column_grad_CD[columns_].addmm_(grad_rc.T, image_RD[rows])
     # What is the same in each tile: the targets of pairs that have one positive, and the part spread over all.
-    if held.labels is None:
+    if held.labels is None and fused is None:
         if image_grad_RD is not None:
             image_grad_RD.sub_(text_RD, alpha=2 * kept)
         if column_grad_CD is not None:
@@ -216,6 +240,20 @@ def _second_pass(ctx: Any, outside: Tensor) -> tuple[Tensor | None, Tensor | Non
         more_grad_KD = column_grad_CD[held.own_more] if wants_more else None
     image_grad_RD = image_grad_RD.mul_(factor * scale) if wants_image and image_grad_RD is not None else None
     return image_grad_RD, text_grad_RD, more_grad_KD, scale_grad
+
+
+def _gradients(scaled_RD: Tensor, held: Columns, sums: _Sums, kept: float) -> Iterator[tuple[slice, slice, Tensor]]:
+    """rows, columns and [r, c]: both softmaxes, less `kept` of the targets where there are labels."""
+    for tile in tiles(scaled_RD, held.vectors):
+        texts = held.within(tile.columns)
+        n = texts.stop - texts.start
+        grad_rc = _softmaxes(tile, sums.rows[tile.rows], sums.texts[texts], sums.near)
+        positive_rc = held.positives(tile)
+        if positive_rc is not None and sums.row_positives is not None and sums.text_positives is not None:
+            share_rc = (kept / sums.row_positives[tile.rows])[:, None].repeat(1, grad_rc.shape[1])
+            share_rc[:, :n] += kept / sums.text_positives[texts]
+            grad_rc.sub_(share_rc.mul_(positive_rc))
+        yield tile.rows, tile.columns, grad_rc
 
 
 def _softmaxes(tile: Tile, row_r: Tensor, text_n: Tensor, near: bool) -> Tensor:

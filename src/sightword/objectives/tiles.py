@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,6 +40,17 @@ class Tile:
             yield rows, self.logits[rows]
 
 
+class TileSums(NamedTuple):
+    """What a softmax needs of a tile: log-sums over its columns [r] and, of the n texts among them, over its rows [n].
+    positives, where there are labels: sums of their logits and their numbers, by row [r], [r] and by text [n], [n]."""
+
+    rows: slice
+    texts: slice
+    by_row: Tensor
+    by_text: Tensor
+    positives: tuple[Tensor, Tensor, Tensor, Tensor] | None
+
+
 @dataclass(frozen=True)
 class Columns:
     """vectors: [C, D], the texts of the batch, then the further ones. texts: N. own, own_more: which of them came from
@@ -49,6 +61,10 @@ class Columns:
     own: slice
     own_more: slice
     labels: tuple[Tensor, Tensor] | None
+
+    def within(self, columns: slice) -> slice:
+        """Those of the columns that are texts of the batch. Perhaps none: the further texts are the last."""
+        return slice(columns.start, max(columns.start, min(columns.stop, self.texts)))
 
     def positives(self, tile: Tile) -> Tensor | None:
         """bool [r, c]: which of a tile's columns have a label in common with its rows."""
@@ -105,19 +121,23 @@ def tile_size(rows: int, columns: int, device: torch.device) -> tuple[int, int]:
     return max(1, high), max(1, wide)
 
 
+def spans(rows: int, columns: int, high: int, wide: int) -> Iterator[tuple[slice, slice]]:
+    """The rows and the columns of each tile."""
+    for at in range(0, rows, high):
+        for start in range(0, columns, wide):
+            yield slice(at, min(at + high, rows)), slice(start, min(start + wide, columns))
+
+
 def tiles(rows_RD: Tensor, columns_CD: Tensor) -> Iterator[Tile]:
     """The products of all rows with all columns, in memory that is the next tile's as well: fresh memory would cost as
     much as what is done in it."""
     R, C = len(rows_RD), len(columns_CD)
     high, wide = tile_size(R, C, rows_RD.device)
     memory = rows_RD.new_empty(high * wide)
-    for at in range(0, R, high):
-        rows = slice(at, min(at + high, R))
-        for start in range(0, C, wide):
-            columns = slice(start, min(start + wide, C))
-            r, c = rows.stop - rows.start, columns.stop - columns.start
-            logits_rc = torch.mm(rows_RD[rows], columns_CD[columns].T, out=memory[: r * c].view(r, c))
-            yield Tile(rows, columns, logits_rc)
+    for rows, columns in spans(R, C, high, wide):
+        r, c = rows.stop - rows.start, columns.stop - columns.start
+        logits_rc = torch.mm(rows_RD[rows], columns_CD[columns].T, out=memory[: r * c].view(r, c))
+        yield Tile(rows, columns, logits_rc)
 
 
 def checked(

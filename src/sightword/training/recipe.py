@@ -143,8 +143,9 @@ class TrainingRecipe(Config):
     averages the weights with this factor a step, and the average is the model; 0 for none. drop_patches: the share of
     each picture's patches that a step leaves out (a ViT only). sizes: pairs of pixels and share: the first steps see
     pictures of so many pixels a side, the steps that are left those of the tower's size. whole: the share of the steps,
-    the last ones, that leave no patches out. precision: `auto` is bf16 on a GPU that has it. wise: shares of the
-    tuned weights, the rest of each being the start's, which are tried on the held-out pairs (and the retention set)
+    the last ones, that leave no patches out. precision: `auto` is bf16 on a GPU that has it; of the towers, and on a
+    GPU with Triton of the products of the loss. wise: shares of the tuned weights, the rest of each being the start's,
+    which are tried on the held-out pairs (and the retention set)
     when all steps are done, say [0.0, 0.1, …, 1.0]; the best becomes the model, and its contract keeps the curve
     (WiSE-FT, arXiv 2109.01903). every: steps between validations. keep: which weights become the
     model; `best` is chosen on the pairs held out.

@@ -116,7 +116,9 @@ class Stepper:
         told: dict[str, Tensor] = {}
 
         def loss_of(terms: Terms) -> Tensor:
-            loss = self.loss(terms, batch)
+            # Autocast is no more than leave to round here: the losses decide where that pays.
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
+                loss = self.loss(terms, batch)
             if self.teacher:
                 told["task_loss"] = loss.detach()
                 loss = self.teacher.loss(loss, terms.image, terms.text, terms.scale, batch)

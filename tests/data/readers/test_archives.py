@@ -19,7 +19,8 @@ from sightword.data.labelled import Captioned, Labelled
 from sightword.data.readers.arrays import Cifar, Idx, Stl10
 from sightword.data.readers.base import Reader
 from sightword.data.readers.karpathy import Karpathy
-from sightword.data.readers.matlab import Flowers, Svhn, read_mat
+from sightword.data.readers.mat import read_mat
+from sightword.data.readers.matlab import Flowers, Svhn
 from sightword.data.readers.pickled import CifarPython, PickledArrays
 from sightword.errors import RequestError
 from tests.data.readers.shared import write
@@ -168,8 +169,9 @@ def test_svhn(tmp_path: Path, compressed: bool) -> None:
     assert data.labels.tolist() == [0, 1, 9, 0]
     assert np.array_equal(np.stack([*data.images]), pixels.transpose(3, 0, 1, 2))
     found = read_mat(file)
-    assert found.keys() == {"X", "y", "wide"}
+    assert found.keys() == {"X", "y", "wide", *more}
     assert np.array_equal(found["wide"], np.eye(3))
+    assert (found["note"], found["cells"], found["part"]) == ("text", [1, "a"], [{"of": 1.5}])
     whole = file.read_bytes()
     for cut in (100, 140, 300, len(whole) // 2, len(whole) - 5):
         file.write_bytes(whole[:cut])

@@ -8,28 +8,41 @@ from pydantic import Field
 
 from sightword.data.readers.arrays import Cifar, Idx, Stl10
 from sightword.data.readers.base import SPLITS, Reader, Split
+from sightword.data.readers.birdsnap import Birdsnap
 from sightword.data.readers.folder import ClassFolders
+from sightword.data.readers.h5 import H5Arrays
+from sightword.data.readers.joined import FoldersAndTable
 from sightword.data.readers.karpathy import Karpathy
+from sightword.data.readers.kitti import Kitti
 from sightword.data.readers.lists import Lists, Voc
-from sightword.data.readers.matlab import Flowers, Svhn
+from sightword.data.readers.matlab import Flowers, MatList, Svhn
 from sightword.data.readers.packages import Digits, EmojiTest, package_folder
 from sightword.data.readers.parquet import Parquet
 from sightword.data.readers.pickled import CifarPython, PickledArrays
+from sightword.data.readers.pixels import PixelTable
+from sightword.data.readers.records import Records
 from sightword.data.readers.table import Table
 from sightword.data.readers.webdataset import WebDataset
 
 AnyReader: TypeAlias = Annotated[
-    Cifar
+    Birdsnap
+    | Cifar
     | CifarPython
     | ClassFolders
     | Digits
     | EmojiTest
     | Flowers
+    | FoldersAndTable
+    | H5Arrays
     | Idx
     | Karpathy
+    | Kitti
     | Lists
+    | MatList
     | Parquet
     | PickledArrays
+    | PixelTable
+    | Records
     | Stl10
     | Svhn
     | Table

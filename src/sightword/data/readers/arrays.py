@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from sightword.data.labelled import Labelled
-from sightword.data.readers.base import SPLITS, Reader, Split, numbered, read_lines, readable
+from sightword.data.readers.base import Reader, Split, numbered, read_lines, readable
 from sightword.errors import RequestError
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -27,8 +28,8 @@ class Idx(Reader):
     kind: Literal["idx"] = "idx"
     parts: dict[Split, str] = Field(default={"train": "train", "test": "t10k"})
 
-    def splits(self, root: Path) -> tuple[Split, ...]:
-        return tuple(split for split in self.parts if _idx_file(root, self.parts[split], "images", 3))
+    def has(self, root: Path, split: Split) -> bool:
+        return split in self.parts and _idx_file(root, self.parts[split], "images", 3) is not None
 
     def read(self, root: Path, split: Split, name: str) -> Labelled:
         found = [_idx_file(root, self.parts.get(split, split), *what) for what in (("images", 3), ("labels", 1))]
@@ -39,30 +40,54 @@ class Idx(Reader):
         return arrays(name, split, pixels, numbers, numbered(int(numbers.max(initial=-1)) + 1))
 
 
-class Cifar(Reader):
-    """The binary versions. classes: 10 is `cifar-10-batches-bin`; 100, `cifar-100-binary`, of which the fine labels are
-    taken."""
+class CifarBatches(Reader):
+    """What the versions of CIFAR have in common: CIFAR-10 trains on five batches, CIFAR-100 on one.
+
+    classes: 10 or 100; of CIFAR-100, the fine labels are taken. folders: of either. ending: of a batch.
+    """
 
     unmistakable = True
-    kind: Literal["cifar"] = "cifar"
+    folders: ClassVar[dict[int, str]]
+    ending: ClassVar[str]
     classes: Literal[10, 100]
 
-    def splits(self, root: Path) -> tuple[Split, ...]:
-        return tuple(split for split in SPLITS if self._files(root, split))
+    def has(self, root: Path, split: Split) -> bool:
+        return bool(self._files(root, split))
 
     def read(self, root: Path, split: Split, name: str) -> Labelled:
         files = self._files(root, split)
         if not files:
-            raise RequestError(f"{root}: has no binary files of the split {split!r}")
+            raise RequestError(f"{root}: has no batches of the split {split!r} in {self.folders[self.classes]}")
+        pixels, labels, classes = self._opened(files)
+        return arrays(name, split, pixels, labels, classes)
+
+    @abstractmethod
+    def _opened(self, files: list[Path]) -> tuple[Pixels, NDArray[np.int64], tuple[str, ...]]:
+        """Pictures [N, 32, 32, 3], labels [N] and the names of the classes."""
+
+    def _files(self, root: Path, split: Split) -> list[Path]:
+        """All batches of a split; none where one is missing."""
+        batches: list[str] = [split]
+        if self.classes == 10:
+            batches = [f"data_batch_{number}" for number in range(1, 6)] if split == "train" else [f"{split}_batch"]
+        files = [root / self.folders[self.classes] / f"{batch}{self.ending}" for batch in batches]
+        return files if all(file.is_file() for file in files) else []
+
+
+class Cifar(CifarBatches):
+    """The binary versions: `cifar-10-batches-bin` and `cifar-100-binary`."""
+
+    kind: Literal["cifar"] = "cifar"
+    folders: ClassVar[dict[int, str]] = {10: "cifar-10-batches-bin", 100: "cifar-100-binary"}
+    ending = ".bin"
+
+    def _opened(self, files: list[Path]) -> tuple[Pixels, NDArray[np.int64], tuple[str, ...]]:
         head = 2 if self.classes == 100 else 1  # CIFAR-100 has a coarse label first
         names = files[0].parent / ("fine_label_names.txt" if self.classes == 100 else "batches.meta.txt")
         classes = tuple(readable(line) for line in read_lines(names) if line)
         rows = np.concatenate([_records(file, head + 3072) for file in files])
         pixels = rows[:, head:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        return arrays(name, split, pixels, rows[:, head - 1].astype(np.int64), classes)
-
-    def _files(self, root: Path, split: Split) -> list[Path]:
-        return cifar_files(root, split, self.classes, "cifar-10-batches-bin", "cifar-100-binary", ".bin")
+        return pixels, rows[:, head - 1].astype(np.int64), classes
 
 
 class Stl10(Reader):
@@ -72,8 +97,8 @@ class Stl10(Reader):
     kind: Literal["stl10"] = "stl10"
     within: str = "stl10_binary"
 
-    def splits(self, root: Path) -> tuple[Split, ...]:
-        return tuple(split for split in SPLITS if (root / self.within / f"{split}_X.bin").is_file())
+    def has(self, root: Path, split: Split) -> bool:
+        return (root / self.within / f"{split}_X.bin").is_file()
 
     def read(self, root: Path, split: Split, name: str) -> Labelled:
         folder = root / self.within
@@ -87,15 +112,6 @@ class Stl10(Reader):
 def arrays(name: str, split: str, pixels: Pixels, labels: NDArray[np.int64], classes: Sequence[str]) -> Labelled:
     """Pictures [N, H, W] or [N, H, W, 3], called by their numbers."""
     return Labelled(name, split, [*pixels], labels, tuple(classes), [*map(str, range(len(pixels)))])
-
-
-def cifar_files(root: Path, split: Split, classes: int, ten: str, hundred: str, ending: str) -> list[Path]:
-    """All files of a split; none where one is missing."""
-    files = [root / hundred / f"{split}{ending}"]
-    if classes == 10:
-        batches = [f"data_batch_{number}" for number in range(1, 6)] if split == "train" else [f"{split}_batch"]
-        files = [root / ten / f"{batch}{ending}" for batch in batches]
-    return files if all(file.is_file() for file in files) else []
 
 
 def _records(file: Path, size: int) -> Pixels:

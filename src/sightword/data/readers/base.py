@@ -41,10 +41,13 @@ class Reader(Config):
     unmistakable: ClassVar[bool] = False
     parts: dict[Split, str] = Field(default_factory=dict)
 
-    @abstractmethod
     def splits(self, root: Path) -> tuple[Split, ...]:
-        """The splits that are there, in this layout; none where the folder is laid out otherwise. Looks at names
-        alone."""
+        """The splits that are there, in this layout; none where the folder is laid out otherwise."""
+        return tuple(split for split in SPLITS if self.has(root, split))
+
+    @abstractmethod
+    def has(self, root: Path, split: Split) -> bool:
+        """Whether this split is there, in this layout. Looks at names alone."""
 
     @abstractmethod
     def read(self, root: Path, split: Split, name: str) -> Labelled | Captioned:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
+from sightword.config import Positive
 from sightword.data.labelled import Labelled
-from sightword.data.pairs import is_image_file
+from sightword.data.pairs import fraction_of, is_image_file
 from sightword.data.readers.base import CALLED, SPLITS, Reader, Split, in_order, listed_names, read_lines, readable
 from sightword.data.stored import printable
 from sightword.errors import RequestError
@@ -31,7 +33,8 @@ class ClassFolders(Reader):
 
     within: a folder inside the data set in which all of that lies. names: a JSON file (folder to name). only: a JSON
     file whose keys are the names of the classes that count; the others are left out. Both are ObjectNet's. whole: the
-    classes lie in the data set's folder itself, which is this split.
+    classes lie in the data set's folder itself, which is this split. each: they lie so, and the data set has no splits:
+    so many pictures of each class are in these, by a hash of their paths in it; `"rest"` is what is left.
     """
 
     kind: Literal["folders"] = "folders"
@@ -39,20 +42,27 @@ class ClassFolders(Reader):
     names: str = ""
     only: str = ""
     whole: Split | None = None
+    each: dict[Split, Positive | Literal["rest"]] = Field(default={})
 
-    def splits(self, root: Path) -> tuple[Split, ...]:
-        if self.whole is not None:
-            inside = {*_classes_in(root / self.within)}
-            # A folder that is called as a split is no class, and then this is another layout.
-            return (self.whole,) if inside and not inside & _NO_CLASSES else ()
-        return tuple(split for split in SPLITS if self._place(root, split) is not None)
+    def has(self, root: Path, split: Split) -> bool:
+        if not self._in_one:
+            return self._place(root, split) is not None
+        inside = {*_classes_in(root / self.within)}
+        # A folder that is called as a split is no class, and then this is another layout. So is a single one, where
+        # classes are drawn from: tables of Hugging Face may lie in one.
+        enough = len(inside) > (1 if self.each else 0)
+        return split in (self.each or (self.whole,)) and enough and not inside & _NO_CLASSES
+
+    @property
+    def _in_one(self) -> bool:
+        return self.whole is not None or bool(self.each)
 
     def read(self, root: Path, split: Split, name: str) -> Labelled:
-        place = root / self.within if self.whole else self._place(root, split)
-        if place is None:
+        place = root / self.within if self._in_one else self._place(root, split)
+        if place is None or (self.each and split not in self.each):
             raise RequestError(f"{root}: has no folder for the split {split!r}")
         # The classes of all splits: one that a small split lacks keeps its number.
-        places = [place] if self.whole else [found for part in SPLITS if (found := self._place(root, part)) is not None]
+        places = [place] if self._in_one else [one for part in SPLITS if (one := self._place(root, part)) is not None]
         folders = in_order([*{folder for one in places for folder in _classes_in(one)}])
         called = self._called(root, folders)
         wanted = set(_read_json(root / self.only)) if self.only else None
@@ -62,11 +72,30 @@ class ClassFolders(Reader):
         classes = classes or tuple(called[folder] for folder in folders)
         files, labels = [], []
         for number, folder in enumerate(folders):
-            inside = [*_pictures_in(place / folder)]
+            inside = self._drawn(place, [*_pictures_in(place / folder)], split)
             files += inside
             labels += [classes.index(called[folder]) if self.names else number] * len(inside)
         keys = [printable(os.path.relpath(file, place)) for file in files]
-        return Labelled(name, split, files, np.array(labels, np.int64), classes, keys)
+        told = ", ".join(f"{wanted} of each class in `{part}`" for part, wanted in self.each.items())
+        made = f"the data have no splits: {told}, by a hash of each picture's path" if told else ""
+        return Labelled(name, split, files, np.array(labels, np.int64), classes, keys, made=made)
+
+    def _drawn(self, place: Path, files: list[str], split: Split) -> list[str]:
+        """Those of a class that are in a split, by `each`. Raises RequestError where there are too few."""
+        if not self.each:
+            return files
+        # By the path as it is on every machine.
+        drawn = sorted(files, key=lambda file: fraction_of(Path(file).relative_to(place).as_posix()))
+        at = 0
+        for part, wanted in self.each.items():
+            mine = drawn[at:] if wanted == "rest" else drawn[at : at + wanted]
+            if not mine or (wanted != "rest" and len(mine) < wanted):
+                where = Path(files[0]).parent if files else place
+                raise RequestError(f"{where}: has {len(files)} pictures, too few for {wanted} in {part!r}")
+            if part == split:
+                return sorted(mine)
+            at += len(mine)
+        return []
 
     def _place(self, root: Path, split: Split) -> Path | None:
         for called in self.called(split):

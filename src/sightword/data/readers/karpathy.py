@@ -25,8 +25,8 @@ class Karpathy(Reader):
     captions: Positive = 5
     parts: dict[Split, str] = Field(default={"train": "train", "validation": "val", "test": "test"})
 
-    def splits(self, root: Path) -> tuple[Split, ...]:
-        return tuple(self.parts) if (root / self.file).is_file() else ()
+    def has(self, root: Path, split: Split) -> bool:
+        return split in self.parts and (root / self.file).is_file()
 
     def read(self, root: Path, split: Split, name: str) -> Captioned:
         file = root / self.file

@@ -9,20 +9,22 @@ from typing import Literal
 import numpy as np
 
 from sightword.data.labelled import Labelled
-from sightword.data.readers.base import SPLITS, Reader, Split, read_lines, readable
+from sightword.data.readers.base import Reader, Split, read_lines, readable
 from sightword.errors import RequestError
 
 
 class Lists(Reader):
     """parts: the file of each split. line: a regular expression that a line is, with the groups `image` and `label`.
-    picture: the path of a picture, `{}` being the line's image. Classes are the labels of all splits, sorted."""
+    picture: the path of a picture, `{}` being the line's image, and `{label}` its label. together: labels are words
+    written together (`ApplyEyeMakeup`), which `_` parts here. Classes are the labels of all splits, sorted."""
 
     kind: Literal["lists"] = "lists"
     line: str
     picture: str
+    together: bool = False
 
-    def splits(self, root: Path) -> tuple[Split, ...]:
-        return tuple(split for split in SPLITS if split in self.parts and (root / self.parts[split]).is_file())
+    def has(self, root: Path, split: Split) -> bool:
+        return split in self.parts and (root / self.parts[split]).is_file()
 
     def read(self, root: Path, split: Split, name: str) -> Labelled:
         lines = {part: self._lines(root / self.parts[part]) for part in self.splits(root)}
@@ -31,7 +33,7 @@ class Lists(Reader):
         folders = sorted({label for found in lines.values() for _, label in found})
         place = {folder: number for number, folder in enumerate(folders)}
         mine = lines[split]
-        images = [str(root / self.picture.replace("{}", image)) for image, _ in mine]
+        images = [str(root / self.picture.replace("{}", image).replace("{label}", label)) for image, label in mine]
         labels = np.array([place[label] for _, label in mine], np.int64)
         classes = tuple(readable(folder.replace("/", " ")) for folder in folders)
         return Labelled(name, split, images, labels, classes, [image for image, _ in mine])
@@ -42,7 +44,8 @@ class Lists(Reader):
             told = re.fullmatch(self.line, line)
             if told is None:
                 raise RequestError(f"{file}: line {number} is not as in the original list: {line!r}")
-            found.append((told["image"], told["label"]))
+            label = "_".join(_WORD.findall(told["label"])) if self.together else told["label"]
+            found.append((told["image"], label))
         return found
 
 
@@ -54,8 +57,8 @@ class Voc(Reader):
     kind: Literal["voc"] = "voc"
     within: str = "VOCdevkit/VOC2007"
 
-    def splits(self, root: Path) -> tuple[Split, ...]:
-        return tuple(split for split in SPLITS if self._files(root, split))
+    def has(self, root: Path, split: Split) -> bool:
+        return bool(self._files(root, split))
 
     def read(self, root: Path, split: Split, name: str) -> Labelled:
         files = self._files(root, split)
@@ -91,4 +94,5 @@ class Voc(Reader):
         return {}
 
 
+_WORD = re.compile("[A-Z]?[^A-Z]+|[A-Z]")
 _PRESENT = {"-1": -1, "0": 0, "1": 1}

@@ -1,10 +1,7 @@
-"""Data sets with files of MATLAB's version 5, of which arrays of numbers are read ("MAT-File Level 5 File Format",
-MathWorks)."""
+"""Data sets with files of MATLAB: SVHN, Oxford's flowers, and lists of pictures such as Stanford Cars'."""
 
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,12 +11,9 @@ from pydantic import Field
 
 from sightword.data.labelled import Labelled
 from sightword.data.readers.arrays import arrays
-from sightword.data.readers.base import SPLITS, Reader, Split, listed_names, numbered
+from sightword.data.readers.base import Reader, Split, listed_names, numbered
+from sightword.data.readers.mat import read_mat
 from sightword.errors import RequestError
-
-_MATRIX, _COMPRESSED = 14, 15
-_NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
-_LARGEST = 1 << 31  # bytes of one array; SVHN's largest file unpacks to 1.6 GB
 
 
 class Svhn(Reader):
@@ -28,17 +22,54 @@ class Svhn(Reader):
     unmistakable = True
     kind: Literal["svhn"] = "svhn"
 
-    def splits(self, root: Path) -> tuple[Split, ...]:
-        return tuple(split for split in SPLITS if (root / f"{split}_32x32.mat").is_file())
+    def has(self, root: Path, split: Split) -> bool:
+        return (root / f"{split}_32x32.mat").is_file()
 
     def read(self, root: Path, split: Split, name: str) -> Labelled:
         file = root / f"{split}_32x32.mat"
-        found = read_mat(file)
+        found = {name: value for name, value in read_mat(file).items() if isinstance(value, np.ndarray)}
         pixels, labels = found.get("X"), found.get("y")
         if pixels is None or labels is None or pixels.ndim != 4 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
             raise RequestError(f"{file}: has no pictures X [H, W, 3, N] with labels y")
         numbers = labels.reshape(-1).astype(np.int64) % 10
         return arrays(name, split, pixels.transpose(3, 0, 1, 2), numbers, numbered(10))
+
+
+class MatList(Reader):
+    """A struct in a `.mat` file with an element for each picture, whose labels count from 1, as MATLAB does.
+
+    parts: the file of each split; pictures: the folder of its pictures. structs: the name of the struct. image, label:
+    its fields. held: a field that tells the pictures of the test from those of the training, where both are in one
+    file. names: the file with the names of the classes, a cell `class_names`.
+    """
+
+    kind: Literal["mat_list"] = "mat_list"
+    structs: str = "annotations"
+    image: str
+    label: str
+    held: str = ""
+    names: str
+    pictures: dict[Split, str]
+
+    def has(self, root: Path, split: Split) -> bool:
+        return split in self.parts and (root / self.parts[split]).is_file()
+
+    def read(self, root: Path, split: Split, name: str) -> Labelled:
+        if not self.has(root, split):
+            raise RequestError(f"{root}: has no {self.parts.get(split, f'list of the split {split!r}')}")
+        file = root / self.parts[split]
+        rows = read_mat(file).get(self.structs)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise RequestError(f"{file}: has no struct {self.structs!r}")
+        if self.held:
+            rows = [row for row in rows if (_number(file, row, self.held) != 0) == (split == "test")]
+        keys = [_text(file, row, self.image) for row in rows]
+        labels = np.array([_number(file, row, self.label) for row in rows], np.int64) - 1
+        classes = read_mat(root / self.names).get("class_names")
+        if not isinstance(classes, list) or not all(isinstance(called, str) for called in classes):
+            raise RequestError(f"{root / self.names}: has no names of classes, a cell 'class_names'")
+        images = [str(root / self.pictures[split] / key) for key in keys]
+        return Labelled(name, split, images, labels, tuple(called.strip() for called in classes), keys)
 
 
 class Flowers(Reader):
@@ -49,9 +80,8 @@ class Flowers(Reader):
     kind: Literal["flowers"] = "flowers"
     parts: dict[Split, str] = Field(default={"train": "trnid", "validation": "valid", "test": "tstid"})
 
-    def splits(self, root: Path) -> tuple[Split, ...]:
-        whole = all((root / name).exists() for name in ("setid.mat", "imagelabels.mat", "jpg"))
-        return tuple(self.parts) if whole else ()
+    def has(self, root: Path, split: Split) -> bool:
+        return split in self.parts and all((root / name).exists() for name in ("setid.mat", "imagelabels.mat", "jpg"))
 
     def read(self, root: Path, split: Split, name: str) -> Labelled:
         numbers = _vector(root / "setid.mat", self.parts.get(split, split))
@@ -72,61 +102,20 @@ class Flowers(Reader):
 
 def _vector(file: Path, name: str) -> NDArray[np.int64]:
     found = read_mat(file).get(name)
-    if found is None:
+    if not isinstance(found, np.ndarray):
         raise RequestError(f"{file}: has no array {name!r}")
     return found.reshape(-1).astype(np.int64)
 
 
-def read_mat(file: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of numbers in a file, by name. Raises RequestError."""
-    try:
-        data = file.read_bytes()
-    except OSError as failure:
-        raise RequestError(f"{file}: not readable ({failure.strerror or failure})") from None
-    if len(data) < 128 or data[124:128] != b"\x00\x01IM":
-        raise RequestError(f"{file}: is no MATLAB file of version 5 (save it with `-v7`), or big-endian")
-    found: dict[str, NDArray[Any]] = {}
-    at = 128
-    try:
-        while at + 8 <= len(data):
-            kind, size = struct.unpack_from("<II", data, at)
-            if at + 8 + size > len(data):
-                raise ValueError("cut short")
-            body = data[at + 8 : at + 8 + size]
-            at += 8 + size
-            if kind == _COMPRESSED:
-                opened = zlib.decompressobj()
-                body = opened.decompress(body, _LARGEST)
-                kind = struct.unpack_from("<I", body)[0]
-                body = body[8:]
-            if kind == _MATRIX:
-                read = _matrix(body)
-                if read is not None:
-                    found[read[0]] = read[1]
-    except (struct.error, zlib.error, ValueError, IndexError) as failure:
-        raise RequestError(f"{file}: is damaged or cut short ({failure})") from None
+def _number(file: Path, row: dict[str, Any], field: str) -> int:
+    found = row.get(field)
+    if not isinstance(found, np.ndarray) or found.size != 1:
+        raise RequestError(f"{file}: a picture has no number in its field {field!r}; it has {', '.join(row)}")
+    return int(found.item())
+
+
+def _text(file: Path, row: dict[str, Any], field: str) -> str:
+    found = row.get(field)
+    if not isinstance(found, str):
+        raise RequestError(f"{file}: a picture has no text in its field {field!r}; it has {', '.join(row)}")
     return found
-
-
-def _matrix(body: bytes) -> tuple[str, NDArray[Any]] | None:
-    """Name and values; None for what is no plain array of real numbers."""
-    flags, at = _element(body, 0)
-    shape, at = _element(body, at)
-    name, at = _element(body, at)
-    if not 6 <= flags[0] & 0xFF <= 15 or flags[0] & 0x0800:
-        return None
-    values, _ = _element(body, at)
-    return bytes(name.tobytes()).decode("ascii", "replace"), values.reshape(shape.tolist(), order="F")
-
-
-def _element(body: bytes, at: int) -> tuple[NDArray[Any], int]:
-    """The values of an element, and where the next one begins."""
-    kind, size = struct.unpack_from("<II", body, at)
-    start = at + 8
-    if kind >> 16:  # up to four bytes lie in the element's own head
-        kind, size, start = kind & 0xFFFF, kind >> 16, at + 4
-    if kind not in _NUMBERS or start + size > len(body):
-        raise ValueError("an array is cut short, or of an unknown type")
-    values = np.frombuffer(body, f"<{_NUMBERS[kind]}", size // int(_NUMBERS[kind][1]), start)
-    end = start + size
-    return values, max(end + -end % 8, at + 8)

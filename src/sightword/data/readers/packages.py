@@ -34,8 +34,8 @@ class EmojiTest(Reader):
     kind: Literal["emoji"] = "emoji"
     test: Literal["vendors", "names", "groups", "flags"]
 
-    def splits(self, root: Path) -> tuple[Split, ...]:
-        return ("test",) if self.test == "names" else ("train", "test")
+    def has(self, root: Path, split: Split) -> bool:
+        return split == "test" or (split == "train" and self.test != "names")
 
     def read(self, root: Path, split: Split, name: str) -> Labelled:
         pairs, classes, class_of = _TESTS[self.test](_benchmark(), split)
@@ -128,8 +128,8 @@ class Digits(Reader):
 
     kind: Literal["digits"] = "digits"
 
-    def splits(self, root: Path) -> tuple[Split, ...]:
-        return ("test",) if (root / _DIGITS).is_file() else ()
+    def has(self, root: Path, split: Split) -> bool:
+        return split == "test" and (root / _DIGITS).is_file()
 
     def read(self, root: Path, split: Split, name: str) -> Labelled:
         file = root / _DIGITS

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sightword.data.copies import Kept
 from sightword.data.images import InFile
 from sightword.data.labelled import Captioned, Labelled
-from sightword.data.readers.base import SPLITS, Reader, Split, listed_names, names_or_numbers, numbered, readable
+from sightword.data.readers.base import Reader, Split, listed_names, names_or_numbers, numbered, readable
 from sightword.data.tables import LABEL_COLUMNS, TEXT_COLUMNS, find_image_column, image_in_cell, open_table
 from sightword.errors import ImageError, RequestError
 
@@ -37,8 +37,8 @@ class Parquet(Reader):
     label: str = ""
     captions: str = ""
 
-    def splits(self, root: Path) -> tuple[Split, ...]:
-        return tuple(split for split in SPLITS if self._files(root, split))
+    def has(self, root: Path, split: Split) -> bool:
+        return bool(self._files(root, split))
 
     def read(self, root: Path, split: Split, name: str) -> Labelled | Captioned:
         import pyarrow

@@ -4,13 +4,14 @@ their own."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sightword.data.labelled import Labelled
-from sightword.data.readers.arrays import arrays, cifar_files, unpacked
-from sightword.data.readers.base import SPLITS, Reader, Split, readable
+from sightword.data.readers.arrays import CifarBatches, Pixels, arrays, unpacked
+from sightword.data.readers.base import Reader, Split, readable
 from sightword.errors import RequestError
 from sightword.pickles import Machine, Name, expect, interpret
 
@@ -18,20 +19,14 @@ _MAKE = {f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")}
 _TYPES = {"u1", "i4", "i8"}
 
 
-class CifarPython(Reader):
-    """classes: 10 is `cifar-10-batches-py`; 100, `cifar-100-python`, of which the fine labels are taken."""
+class CifarPython(CifarBatches):
+    """`cifar-10-batches-py` and `cifar-100-python`."""
 
-    unmistakable = True
     kind: Literal["cifar_python"] = "cifar_python"
-    classes: Literal[10, 100]
+    folders: ClassVar[dict[int, str]] = {10: "cifar-10-batches-py", 100: "cifar-100-python"}
+    ending = ""
 
-    def splits(self, root: Path) -> tuple[Split, ...]:
-        return tuple(split for split in SPLITS if self._files(root, split))
-
-    def read(self, root: Path, split: Split, name: str) -> Labelled:
-        files = self._files(root, split)
-        if not files:
-            raise RequestError(f"{root}: has no batches of the split {split!r}")
+    def _opened(self, files: list[Path]) -> tuple[Pixels, NDArray[np.int64], tuple[str, ...]]:
         fine = self.classes == 100
         meta = files[0].parent / ("meta" if fine else "batches.meta")
         names = _record(meta).get("fine_label_names" if fine else "label_names")
@@ -45,10 +40,7 @@ class CifarPython(Reader):
             labels += numbers if isinstance(numbers, list) else []
         if not isinstance(names, list):
             raise RequestError(f"{meta}: holds no names of classes")
-        return arrays(name, split, np.concatenate(pixels), np.array(labels, np.int64), [*map(readable, names)])
-
-    def _files(self, root: Path, split: Split) -> list[Path]:
-        return cifar_files(root, split, self.classes, "cifar-10-batches-py", "cifar-100-python", "")
+        return np.concatenate(pixels), np.array(labels, np.int64), tuple(map(readable, names))
 
 
 class PickledArrays(Reader):
@@ -60,8 +52,8 @@ class PickledArrays(Reader):
     labels: str
     names: tuple[str, ...]
 
-    def splits(self, root: Path) -> tuple[Split, ...]:
-        return ("test",) if (root / self.images).is_file() and (root / self.labels).is_file() else ()
+    def has(self, root: Path, split: Split) -> bool:
+        return split == "test" and (root / self.images).is_file() and (root / self.labels).is_file()
 
     def read(self, root: Path, split: Split, name: str) -> Labelled:
         pixels, labels = _load(root / self.images), _load(root / self.labels)

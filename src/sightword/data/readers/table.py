@@ -18,7 +18,8 @@ class Table(Reader):
     """Paths are relative to the table. Labels that are numbers begin at 0; names are sorted, over all rows of a table.
 
     file: a table with all splits, told apart by its column `split`; without that column, all of it is the test. image,
-    label: the columns; otherwise the first whose name is usual. separator: between cells; otherwise a comma, or a tab
+    label: the columns; otherwise the first whose name is usual. pictures: the folder in which the paths begin, where
+    that is not the table's. separator: between cells; otherwise a comma, or a tab
     in a `.tsv`.
     """
 
@@ -26,16 +27,16 @@ class Table(Reader):
     file: str = ""
     image: str = ""
     label: str = ""
+    pictures: str = ""
     separator: str = ""
 
-    def splits(self, root: Path) -> tuple[Split, ...]:
+    def has(self, root: Path, split: Split) -> bool:
         if not self.file:
-            return tuple(split for split in SPLITS if self._table(root, split) is not None)
+            return self._table(root, split) is not None
         if not (root / self.file).is_file():
-            return ()
+            return False
         told = {part for _, _, part in self._rows(root / self.file)}
-        found = tuple(split for split in SPLITS if told & {*self.called(split)})
-        return found or (("test",) if told == {""} else ())
+        return bool(told & {*self.called(split)}) or (split == "test" and told == {""})
 
     def read(self, root: Path, split: Split, name: str) -> Labelled:
         table = root / self.file if self.file else self._table(root, split)
@@ -51,7 +52,8 @@ class Table(Reader):
         ]
         labels, classes = names_or_numbers(all_labels, str(table))
         mine = [row for row, (_, _, part) in enumerate(rows) if part in ("", *self.called(split))]
-        images = [str(table.parent / rows[row][0]) for row in mine]
+        folder = root / self.pictures if self.pictures else table.parent
+        images = [str(folder / rows[row][0]) for row in mine]
         return Labelled(name, split, images, labels[mine], classes, [rows[row][0] for row in mine])
 
     def _table(self, root: Path, split: Split) -> Path | None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from sightword.data.labelled import Captioned, Labelled
 from sightword.data.pairs import Skipped
-from sightword.data.readers.base import SPLITS, Reader, Split, TarPicture, numbered, read_lines
+from sightword.data.readers.base import Reader, Split, TarPicture, numbered, read_lines
 from sightword.data.shards import Member, fits, walk_members
 from sightword.data.stored import printable
 from sightword.errors import RequestError
@@ -30,8 +30,8 @@ class WebDataset(Reader):
 
     kind: Literal["webdataset"] = "webdataset"
 
-    def splits(self, root: Path) -> tuple[Split, ...]:
-        return tuple(split for split in SPLITS if self._place(root, split) is not None)
+    def has(self, root: Path, split: Split) -> bool:
+        return self._place(root, split) is not None
 
     def read(self, root: Path, split: Split, name: str) -> Labelled | Captioned:
         place = self._place(root, split)
