@@ -21,7 +21,7 @@ from sightword.dense.refine import REACH, Affinities
 from sightword.dense.windows import axes, cut
 
 _PIXELS = 1 << 22  # of a band, scaled or not
-_WINDOWS = 16  # that a band is long
+_WINDOWS = 8  # that a band is long
 _MAPS = 64 << 20  # bytes of what windows gave, that are held (one band's may be more)
 _CHUNK = 64 << 20  # bytes of maps of a band, that are made at a time
 
