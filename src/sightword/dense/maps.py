@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from math import ceil
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -118,18 +118,20 @@ class ScoreMaps:
     def _cut(self, at: int) -> NDArray[np.uint8]:
         """The windows of one place along the picture, [windows across, size, size, 3]."""
         start, size = self.along.starts[at], self.along.size
-        slab = self._resized(start, start + size)
+        slab = np.asarray(self._resize(self.picture, start, start + size))
         return np.stack([slab[y : y + size] if self.wide else slab[:, y : y + size] for y in self.across.starts])
 
     def _scaled(self, begin: int, end: int) -> Tensor:
-        """A stretch of the scaled picture: float32 [3, across, along]."""
-        pixels = torch.from_numpy(self._resized(begin, end).astype(np.float32)).to(self.device)
-        return pixels.permute((2, 0, 1) if self.wide else (2, 1, 0)).contiguous()
+        """A stretch of the scaled picture: float32 [3, across, along]. Not rounded to bytes: colours that differ by a
+        level from stretch to stretch would show in what follows them."""
+        channels = [np.array(self._resize(one.convert("F"), begin, end)) for one in self.picture.split()]
+        pixels_3HW = torch.from_numpy(np.stack(channels)).to(self.device)
+        return pixels_3HW if self.wide else pixels_3HW.transpose(1, 2)
 
-    def _resized(self, begin: int, end: int) -> NDArray[Any]:
-        """A stretch of the scaled picture, [H, W, 3]. The whole of a long strip would be too large for the memory."""
+    def _resize(self, picture: Image.Image, begin: int, end: int) -> Image.Image:
+        """A stretch of the scaled picture. The whole of a long strip would be too large for the memory."""
         factor, across = self.along.length / self.along.scaled, float(self.across.length)
         first, last = begin * factor, min(end * factor, self.along.length)
         box = (first, 0.0, last, across) if self.wide else (0.0, first, across, last)
         size = (end - begin, self.across.scaled) if self.wide else (self.across.scaled, end - begin)
-        return np.asarray(self.picture.resize(size, self.slide.resample, box=box))
+        return picture.resize(size, self.slide.resample, box=box)
