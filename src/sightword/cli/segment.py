@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
+from sightword import towers
 from sightword.cli.options import Checkpoint, Device, Json, Precision
 from sightword.errors import RequestError
 
@@ -25,7 +26,7 @@ def segment(
         Path | None, Parameter(help="The same for the pictures under their masks, with a legend.", negative=())
     ] = None,
     rule: Annotated[
-        Literal["clip", "value", "sclip", "clearclip", "naclip"] | None,
+        towers.Rule | None,
         Parameter(help="Of the last block of a CLIP that never trained on pixels; naclip if not given."),
     ] = None,
     templates: Annotated[

@@ -18,15 +18,15 @@ Shapes: B batch, L tokens (what is no patch first), P patches, W width, H heads.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias, get_args
+from typing import TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sightword.towers import Rule as Rule
 from sightword.towers.layers import Attention, Block, attend
 
-Rule: TypeAlias = Literal["clip", "value", "sclip", "clearclip", "naclip"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 SIGMA = 5.0  # of NACLIP's Gaussian, in patches
 
