@@ -172,7 +172,7 @@ def open_image(
     stays on. Raises ImageError for whatever cannot be read.
     """
     name = describe(image)
-    with _readable(image, name):
+    with readable(image, name):
         if isinstance(image, np.ndarray):
             return _from_array(image, name)
         picture = _opened(image, name)
@@ -186,7 +186,7 @@ def read_size(image: ImageLike) -> tuple[int, int]:
     name = describe(image)
     if isinstance(image, Image.Image):
         return image.size
-    with _readable(image, name):
+    with readable(image, name):
         if isinstance(image, np.ndarray):
             return _from_array(image, name).size
         with _opened(image, name) as picture:
@@ -205,7 +205,7 @@ def open_reduced(image: ImageLike, wanted: Callable[[tuple[int, int], int], tupl
     """As `open_image`, with less work. wanted: from size and orientation to the smallest size that is enough. The file
     of a JPEG is decoded at 1/2, 1/4 or 1/8 of its size (rounded up) where that is no less."""
     name = describe(image)
-    with _readable(image, name):
+    with readable(image, name):
         if isinstance(image, np.ndarray):
             picture = _from_array(image, name)
             return Reduced(picture, picture.size, 1)
@@ -235,7 +235,7 @@ def _opened(image: ImageLike, name: str) -> Image.Image:
 
 
 @contextmanager
-def _readable(image: ImageLike, name: str) -> Generator[None, None, None]:
+def readable(image: ImageLike, name: str) -> Generator[None, None, None]:
     """What Pillow raises, as an ImageError that says what is wrong."""
     try:
         yield

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sightword.towers.configs import ViTConfig as ViTConfig
 from sightword.towers.layers import Block, projection
+from sightword.towers.patch_rules import Rule, run_block
 from sightword.towers.pooling import ProbePool, QueryPool
 from sightword.towers.positions import resample
 from sightword.towers.tower import Tower
@@ -98,6 +99,22 @@ class ViT(Tower):
             if number in after:
                 found[number] = x_BLW
         return [found[number] for number in after], grid
+
+    def embed_patches(self, images_B3HW: Tensor, rule: Rule = "clip") -> Tensor:
+        """The patches themselves in the joint space, [B, D, h, w], not normalised. rule: of the last block (see
+        patch_rules). Where learned queries pool the tokens, a patch becomes what they would get from it alone."""
+        x_BLW, (h, w) = self._embedded(images_B3HW)
+        *blocks, last = self.blocks
+        for block in blocks:
+            x_BLW = block(x_BLW)
+        assert isinstance(last, Block)
+        x_BLW = run_block(last, x_BLW, rule, (h, w))[:, x_BLW.shape[1] - h * w :]
+        if self.query_pool is not None:
+            x_BLW = self.query_pool.alone(x_BLW)
+        x_BLW = self.norm_out(x_BLW)
+        if self.attention_pool is not None:
+            x_BLW = self.attention_pool.alone(x_BLW)
+        return self.projection(x_BLW).transpose(1, 2).unflatten(2, (h, w))
 
     def _embedded(self, images_B3HW: Tensor, keep_BK: Tensor | None = None) -> tuple[Tensor, tuple[int, int]]:
         """What enters the first block, and the grid of the patches."""
