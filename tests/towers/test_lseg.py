@@ -11,7 +11,7 @@ from sightword.errors import RequestError
 from sightword.towers.configs import DualEncoderConfig, LSegConfig, ResNetConfig, ViTConfig
 from sightword.towers.dpt import DPT, factors, hooks_of
 from sightword.towers.dual import DualEncoder
-from sightword.towers.lseg import LSegScorer, SpatialBlock
+from sightword.towers.lseg import SpatialBlock
 from sightword.towers.presets import preset
 from sightword.towers.vit import ViT
 
@@ -117,19 +117,11 @@ def test_scores_are_scaled_cosines_of_unit_vectors():
 
 @pytest.mark.parametrize("block", ["depthwise", "bottleneck"])
 @pytest.mark.parametrize("depth", [0, 1, 2, 4])
-def test_the_order_of_labels_changes_nothing(block: str, depth: int):
+def test_in_another_order_labels_have_the_same_scores(block: str, depth: int):
     model = lseg(block=block, depth=depth)
-    assert isinstance(model.image, ViT)
-    assert model.dense is not None
-    scorer = LSegScorer(model.image, model.dense)
-    images, head = torch.randn(1, 3, 64, 64), labels(23)
-    scores = scorer.scores(images, head)
-    for _ in range(3):
-        order = torch.randperm(23)
-        shuffled = scorer.scores(images, head[order])
-        assert torch.equal(shuffled, scores[:, order])
-        assert torch.equal(order[shuffled.argmax(dim=1)], scores.argmax(dim=1))
-    torch.testing.assert_close(model.score_pixels(images, head), scores, rtol=1e-3, atol=1e-3)
+    images, head, order = torch.randn(1, 3, 64, 64), labels(23), torch.randperm(23)
+    expected = model.score_pixels(images, head)[:, order]
+    torch.testing.assert_close(model.score_pixels(images, head[order]), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("block", ["depthwise", "bottleneck"])

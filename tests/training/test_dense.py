@@ -113,6 +113,39 @@ def test_it_learns_and_is_a_checkpoint_like_any_other(recipe: Callable[..., Reci
     assert model.contract.provenance["start"]["fingerprint"] == before.fingerprint
 
 
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_a_segmenter_gives_the_same_masks_for_labels_in_any_order(
+    recipe: Callable[..., Recipe], tmp_path: Path, depth: int
+):
+    train(recipe("training.steps=2", f"model.dense.depth={depth}"), tmp_path / "run", SCENES)
+    model, rng = sightword.load(tmp_path / "run" / "model"), np.random.default_rng(0)
+    names = [*NAMES, *(f"a {noun}" for noun in ("dog", "cat", "wheel", "cloud"))]
+    picture = rng.integers(0, 256, (45, 70, 3)).astype(np.uint8)
+    mask = np.array(names)[model.segmenter(names).predict(picture).mask]
+    for _ in range(3):
+        shuffled = [names[place] for place in rng.permutation(len(names))]
+        assert np.array_equal(np.array(shuffled)[model.segmenter(shuffled).predict(picture).mask], mask)
+
+
+def test_a_segmenter_takes_what_was_trained_unless_a_rule_is_asked_for(recipe: Callable[..., Recipe], tmp_path: Path):
+    changes = ("training.steps=80", "training.batch_size=8", "model.image.train=none")
+    train(recipe(*changes), tmp_path / "run", SCENES)
+    model = sightword.load(tmp_path / "run" / "model")
+    right = []
+    for index, colour in ((200, "red"), (201, "green"), (202, "blue"), (203, "yellow")):
+        pixels = scene(index).image
+        found = model.segmenter(NAMES).predict(pixels).mask  # type: ignore[arg-type]
+        truth = mask(pixels, NAMES, colour)  # type: ignore[arg-type]
+        right.append((found == truth)[truth != VOID].mean())
+    assert np.mean(right) > 0.8
+    assert model.segmenter(NAMES, rule="value").scorer.size == 16
+    assert model.segmenter(NAMES).scorer.stride == 2
+    half = sightword.load(tmp_path / "run" / "model", precision="bf16").segmenter(NAMES).predict(scene(200).image)
+    assert half.mask.shape == (32, 32)
+    with pytest.raises(RequestError, match="scale is of the training-free rules"):
+        model.segmenter(NAMES, scale=10.0)
+
+
 def test_a_run_that_was_cut_ends_with_the_same_weights(recipe: Callable[..., Recipe], tmp_path: Path):
     resolved = recipe("training.ema=0.9", "model.image.lr=0.5", "training.smoothing=0.1")
     train(resolved, tmp_path / "whole", SCENES)

@@ -1,4 +1,5 @@
-"""What gives a window of a picture its score maps: the patches of any CLIP, without training.
+"""What gives a window of a picture its score maps: the patches of any CLIP, without training; or a part that was
+trained for it (towers/lseg).
 
 As in MaskCLIP, SCLIP, ClearCLIP and NACLIP (see towers/patch_rules): the patches of the image tower, in the joint space
 and of unit length, against the unit vectors of the labels.
@@ -12,6 +13,8 @@ from typing import Protocol
 from torch import Tensor
 
 from sightword.errors import RequestError
+from sightword.towers.configs import LSegConfig
+from sightword.towers.dpt import factors
 from sightword.towers.dual import DualEncoder, unit
 from sightword.towers.patch_rules import RULES, Rule
 from sightword.towers.resnet import ResNet
@@ -72,8 +75,27 @@ class PatchScorer:
         return (self.scale * head_NC @ unit_BPD.transpose(1, 2)).unflatten(2, patches_BDhw.shape[2:])
 
 
+class TrainedScorer:
+    """What a model with a dense part (LSeg) was trained to give, with its own scale."""
+
+    def __init__(self, model: DualEncoder, dense: LSegConfig, patch: int) -> None:
+        self.model, self.size = model, dense.size
+        self.stride = round(patch / (2 * factors(patch)[0]))
+
+    def scores(self, pixels_B3HW: Tensor, head_NC: Tensor) -> Tensor:
+        return self.model.score_pixels(pixels_B3HW, head_NC)
+
+
 def find_scorer(model: DualEncoder, rule: Rule | None, scale: float | None) -> DenseScorer:
-    """The scorer that a model is for; the one place where that is chosen. Raises RequestError where there is none."""
+    """The scorer that a model is for; the one place where that is chosen. A rule asks for the image tower's patches
+    also where a model has a dense part. Raises RequestError where there is none."""
+    dense, image = model.config.dense, model.config.image
+    if dense is not None and image.kind == "vit" and rule is None:
+        if scale is not None:
+            raise RequestError(
+                "scale is of the training-free rules, and this model was trained with its own"
+            )
+        return TrainedScorer(model, dense, image.patch)
     return PatchScorer(model, rule, SCALE if scale is None else scale)
 
 

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 Norm = Literal["group", "batch", "none"]
 LEVELS = 4
-STRIDE = 2  # of what comes out, for patches of 8, 16 or 32 pixels: see `factors`
 _GROUP = 8  # channels that are normed together
 
 

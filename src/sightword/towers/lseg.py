@@ -12,7 +12,6 @@ Shapes: B batch, N labels, C joint space, F features of the decoder, h x w maps 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from sightword.towers.configs import LSegConfig as LSegConfig
 from sightword.towers.configs import ViTConfig
-from sightword.towers.dpt import DPT, STRIDE, hooks_of
+from sightword.towers.dpt import DPT, hooks_of
 from sightword.towers.vit import ViT
 
 _TINY = 1e-12  # of the square of a length
@@ -82,7 +81,7 @@ class LSeg(nn.Module):
 
     def vectors(self, features_BFhw: Tensor) -> Tensor:
         """The unit vectors of pixels [B, C, h, w], in float32."""
-        return F.normalize(self.head(features_BFhw).float(), dim=1)
+        return F.normalize(self.head(features_BFhw.float()).float(), dim=1)
 
     def scores(self, features_BFhw: Tensor, labels: Tensor) -> Tensor:
         """Logits [B, N, h, w] in float32: the scaled cosines of `vectors` and labels, then the block. labels: unit
@@ -100,29 +99,3 @@ class LSeg(nn.Module):
             cosines_BNP = products_BNP * squares_BP.clamp(min=_TINY).rsqrt()[:, None]
             scores_BNhw = (cosines_BNP * self.log_scale.exp()).unflatten(2, features_BFhw.shape[2:])
             return scores_BNhw if self.block is None else self.block(scores_BNhw)
-
-
-class LSegScorer:
-    """Score maps of pictures for any labels, for a segmenter. size, stride: pixels a side of the windows that it looks
-    at, and of a cell of the maps, about.
-
-    What it gives for a label does not depend on the place of the label in the list, to the bit: products of matrices
-    may round differently from row to row, so the rows are always computed in one order.
-    """
-
-    def __init__(self, tower: ViT, dense: LSeg) -> None:
-        self.tower, self.dense = tower, dense
-        self.size, self.stride = dense.config.size, STRIDE
-
-    @torch.inference_mode()
-    def scores(self, pixels_B3HW: Tensor, head_NC: Tensor) -> Tensor:
-        """Normalised pictures, unit vectors of the labels: logits [B, N, h, w], float32."""
-        order = _canonical(head_NC)
-        found = self.dense.scores(self.dense(self.tower, pixels_B3HW), head_NC[order])
-        return found[:, order.argsort()]
-
-
-def _canonical(head_NC: Tensor) -> Tensor:
-    """An order of the rows that depends on what they are alone."""
-    rows: Sequence[tuple[float, ...]] = [tuple(row) for row in head_NC.float().tolist()]
-    return torch.tensor(sorted(range(len(rows)), key=rows.__getitem__), device=head_NC.device)
