@@ -92,9 +92,7 @@ def find_scorer(model: DualEncoder, rule: Rule | None, scale: float | None) -> D
     dense, image = model.config.dense, model.config.image
     if dense is not None and image.kind == "vit" and rule is None:
         if scale is not None:
-            raise RequestError(
-                "scale is of the training-free rules, and this model was trained with its own"
-            )
+            raise RequestError("scale is of the training-free rules, and this model was trained with its own")
         return TrainedScorer(model, dense, image.patch)
     return PatchScorer(model, rule, SCALE if scale is None else scale)
 
