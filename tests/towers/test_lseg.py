@@ -103,12 +103,20 @@ def test_hidden_tokens_are_those_that_the_tower_pools():
     assert first.shape == last.shape == (2, 17, 32)
 
 
-def test_scores_are_scaled_cosines_of_unit_vectors():
-    model = lseg()
+@pytest.mark.parametrize("patches", [0.0, 0.3])
+def test_scores_are_scaled_products_with_vectors_of_pixels(patches: float):
+    model = lseg(patches=patches)
     images, head = torch.randn(2, 3, 64, 64), labels(5)
     vectors = model.encode_pixels(images)
     assert vectors.shape == (2, 32, 32, 32)
-    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(2, 32, 32))
+    if not patches:
+        torch.testing.assert_close(vectors.norm(dim=1), torch.ones(2, 32, 32))
+    else:
+        assert isinstance(model.image, ViT)
+        own = F.normalize(model.image.embed_patches(images), dim=1)
+        own = F.interpolate(own, size=(32, 32), mode="bilinear", align_corners=True)
+        decoded = F.normalize(vectors - patches * own, dim=1)
+        torch.testing.assert_close(vectors, (1 - patches) * decoded + patches * own)
     expected = torch.einsum("bchw,nc->bnhw", vectors, head) / 0.07
     torch.testing.assert_close(model.score_pixels(images, head), expected, rtol=1e-4, atol=1e-4)
     own = torch.stack([head, head.flip(0)])  # each picture with labels of its own
@@ -169,6 +177,8 @@ def test_which_towers_can_have_it():
         DualEncoder(config)
     with pytest.raises(ValueError, match="hooks are four of the blocks 0 to 1"):
         lseg(hooks=(0, 1, 2, 3))
+    with pytest.raises(ValueError, match=r"the last of dense\.hooks is 1"):
+        lseg(hooks=(0, 0, 0, 0), patches=0.5)
     with pytest.raises(ValueError, match="do not divide into groups of 8"):
         DualEncoder(preset("ViT-test").model_copy(update={"dense": LSegConfig(size=32, features=12)}))
     with pytest.raises(RequestError, match="gives no vectors of pixels"):

@@ -179,6 +179,7 @@ def test_texts_and_what_the_loss_does_not_reach_get_no_gradient(recipe: Callable
     assert {"image.patches.weight", "dense.head.weight", "dense.block.kernel.weight"} <= found.keys()
     assert "dense.log_scale" not in found
     assert "dense.log_scale" in gradients(recipe("model.dense.learn_scale=true"))
+    assert "image.projection.weight" in gradients(recipe("model.dense.patches=0.5"))
     locked = gradients(recipe("model.image.train=none"))
     assert not any(name.startswith("image.") for name in locked)
 

@@ -148,8 +148,9 @@ class LSegConfig(Config):
     from 0; four that share the depth evenly if not given. channels: of each of the four levels, the finest first;
     features: of the decoder. readout: how the class token reaches the patches: `project` joins it to each of them,
     `ignore` leaves it out. norm: in the residual units; `batch` is the paper's, whose statistics are those of the whole
-    batch. block: one of the paper's spatial regularisation blocks, applied `depth` times. scale: 1 / temperature;
-    learn_scale: whether it trains."""
+    batch. patches: the share of a pixel's vector that is its patch's, as the image tower itself has it in the joint
+    space; the rest is the decoder's. block: one of the paper's spatial regularisation blocks, applied `depth` times.
+    scale: 1 / temperature; learn_scale: whether it trains."""
 
     kind: Literal["lseg"] = "lseg"
     size: Positive
@@ -158,6 +159,7 @@ class LSegConfig(Config):
     features: Positive = 64
     readout: Literal["project", "ignore"] = "project"
     norm: Literal["group", "batch", "none"] = "group"
+    patches: Annotated[float, Field(ge=0, lt=1)] = 0.0
     block: Literal["depthwise", "bottleneck"] = "bottleneck"
     depth: Index = 0
     activation: Literal["leaky_relu", "tanh"] = "leaky_relu"

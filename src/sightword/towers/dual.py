@@ -18,7 +18,7 @@ from sightword.towers.backbone import BackboneConfig, ImageBackbone, TextEncoder
 from sightword.towers.configs import DualEncoderConfig as DualEncoderConfig
 from sightword.towers.configs import ImageConfig as ImageConfig
 from sightword.towers.configs import TextTowerConfig as TextTowerConfig
-from sightword.towers.lseg import LSeg
+from sightword.towers.lseg import Found, LSeg
 from sightword.towers.resnet import ResNet, ResNetConfig
 from sightword.towers.text import TextConfig, TextTransformer
 from sightword.towers.tower import TextTower, Tower
@@ -60,18 +60,18 @@ class DualEncoder(nn.Module):
         return unit(self.text(tokens))
 
     def encode_pixels(self, images_B3HW: Tensor) -> Tensor:
-        """Normalised pictures to unit vectors of their pixels [B, D, h, w], in float32, at the dense part's stride.
-        Raises RequestError where there is none."""
-        dense, features_BFhw = self._dense_features(images_B3HW)
-        return dense.vectors(features_BFhw)
+        """Normalised pictures to vectors of their pixels [B, D, h, w], in float32, at the dense part's stride (see
+        LSeg.vectors). Raises RequestError where there is none."""
+        dense, found = self._dense_found(images_B3HW)
+        return dense.vectors(found)
 
     def score_pixels(self, images_B3HW: Tensor, labels: Tensor) -> Tensor:
         """Normalised pictures, unit vectors of labels ([N, D], or [B, N, D] where each picture has its own): logits
         [B, N, h, w] in float32, at the dense part's stride. Raises RequestError where there is none."""
-        dense, features_BFhw = self._dense_features(images_B3HW)
-        return dense.scores(features_BFhw, labels)
+        dense, found = self._dense_found(images_B3HW)
+        return dense.scores(found, labels)
 
-    def _dense_features(self, images_B3HW: Tensor) -> tuple[LSeg, Tensor]:
+    def _dense_found(self, images_B3HW: Tensor) -> tuple[LSeg, Found]:
         if self.dense is None or not isinstance(self.image, ViT):
             raise RequestError("this model gives no vectors of pixels: train a dense part (recipes/lseg-scenes.toml)")
         return self.dense, self.dense(self.image, images_B3HW)

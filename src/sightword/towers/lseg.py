@@ -5,13 +5,15 @@ Two blocks smooth the score maps, one kernel of 3 x 3 for all labels (section 3.
 change from one picture to the next, and their order does not matter. A block is applied `depth` times with the same
 weights, an activation after each time but the last.
 Deviations: any ViT that sightword knows, trained as a CLIP, in place of one trained on ImageNet's classes; GroupNorm in
-the decoder (see dpt.py); depth 0 is no block at all, where the authors' code applies it once.
+the decoder (see dpt.py); the tower's own patches can have a share in the vectors of pixels (`patches`), as they know
+names that no mask was ever seen of; depth 0 is no block at all, where the authors' code applies it once.
 Shapes: B batch, N labels, C joint space, F features of the decoder, h x w maps at stride 2, P their cells.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 
 from sightword.towers.configs import LSegConfig as LSegConfig
 from sightword.towers.configs import ViTConfig
-from sightword.towers.dpt import DPT, hooks_of
+from sightword.towers.dpt import DPT, enlarge, hooks_of
 from sightword.towers.vit import ViT
 
 _TINY = 1e-12  # of the square of a length
@@ -49,6 +51,13 @@ class SpatialBlock(nn.Module):
         return scores_BNhw
 
 
+class Found(NamedTuple):
+    """features: what the decoder gives, [B, F, h, w]. patches: the tower's own, [B, C, rows, columns] of its grid."""
+
+    features: Tensor
+    patches: Tensor | None
+
+
 class LSeg(nn.Module):
     """Beside the image tower, whose tokens it takes: what of them gives vectors of pixels, and of these scores."""
 
@@ -57,6 +66,10 @@ class LSeg(nn.Module):
         hooks = config.hooks or hooks_of(image.layers)
         if max(hooks) >= image.layers or list(hooks) != sorted(hooks):
             raise ValueError(f"dense.hooks are four of the blocks 0 to {image.layers - 1}, in this order, not {hooks}")
+        if config.patches and max(hooks) < image.layers - 1:
+            raise ValueError(
+                f"dense.patches are those of the last block: the last of dense.hooks is {image.layers - 1}"
+            )
         if config.size < image.patch:
             raise ValueError(f"dense.size is {config.size}, and a patch has {image.patch} pixels a side")
         self.config, self.hooks = config, tuple(hooks)
@@ -73,23 +86,27 @@ class LSeg(nn.Module):
         self.block = SpatialBlock(config.block, config.depth, config.activation) if config.depth else None
         self.log_scale = nn.Parameter(torch.tensor(math.log(config.scale)), requires_grad=config.learn_scale)
 
-    def forward(self, tower: ViT, images_B3HW: Tensor) -> Tensor:
-        """Normalised pictures to what the decoder finds, [B, F, h, w]."""
+    def forward(self, tower: ViT, images_B3HW: Tensor) -> Found:
+        """Normalised pictures to all that scores are made of."""
         tokens, grid = tower.hidden(images_B3HW, self.hooks)
-        features: Tensor = self.decoder(tokens, grid)
-        return features
+        return Found(self.decoder(tokens, grid), tower.patches_of(tokens[-1], grid) if self.config.patches else None)
 
-    def vectors(self, features_BFhw: Tensor) -> Tensor:
-        """The unit vectors of pixels [B, C, h, w], in float32."""
-        return F.normalize(self.head(features_BFhw.float()).float(), dim=1)
+    def vectors(self, found: Found) -> Tensor:
+        """The vectors of pixels [B, C, h, w], in float32: of unit length, or, with patches, the mean of two such."""
+        vectors_BChw = F.normalize(self.head(found.features.float()).float(), dim=1)
+        if found.patches is None:
+            return vectors_BChw
+        patches_BChw = enlarge(F.normalize(found.patches.float(), dim=1), vectors_BChw.shape[2:])
+        return torch.lerp(vectors_BChw, patches_BChw, self.config.patches)
 
-    def scores(self, features_BFhw: Tensor, labels: Tensor) -> Tensor:
+    def scores(self, found: Found, labels: Tensor) -> Tensor:
         """Logits [B, N, h, w] in float32: the scaled cosines of `vectors` and labels, then the block. labels: unit
         vectors [N, C], or [B, N, C] where each picture has its own.
 
         The vectors themselves, the largest tensor by far, are never made. With the head as one matrix A over features
         and a one, a label's product with a vector is (A' label) · f, and the square of the vector's length f' (A'A) f.
         """
+        features_BFhw, patches_BCgg = found
         with torch.autocast(features_BFhw.device.type, enabled=False):
             assert self.head.bias is not None
             A_CF = torch.cat([self.head.weight.flatten(1), self.head.bias[:, None]], dim=1)
@@ -97,5 +114,13 @@ class LSeg(nn.Module):
             products_BNP = (labels.float() @ A_CF) @ f_BFP
             squares_BP = (f_BFP * ((A_CF.T @ A_CF) @ f_BFP)).sum(dim=1)
             cosines_BNP = products_BNP * squares_BP.clamp(min=_TINY).rsqrt()[:, None]
-            scores_BNhw = (cosines_BNP * self.log_scale.exp()).unflatten(2, features_BFhw.shape[2:])
+            cosines_BNhw = cosines_BNP.unflatten(2, features_BFhw.shape[2:])
+            if patches_BCgg is not None:
+                # Products of the few patches are enlarged, not the patches themselves.
+                of_patches = labels.float() @ F.normalize(patches_BCgg.float(), dim=1).flatten(2)
+                coarse_BNgg = of_patches.unflatten(2, patches_BCgg.shape[2:])
+                cosines_BNhw = torch.lerp(
+                    cosines_BNhw, enlarge(coarse_BNgg, cosines_BNhw.shape[2:]), self.config.patches
+                )
+            scores_BNhw = cosines_BNhw * self.log_scale.exp()
             return scores_BNhw if self.block is None else self.block(scores_BNhw)

@@ -108,13 +108,17 @@ class ViT(Tower):
         for block in blocks:
             x_BLW = block(x_BLW)
         assert isinstance(last, Block)
-        x_BLW = run_block(last, x_BLW, rule, (h, w))[:, x_BLW.shape[1] - h * w :]
+        return self.patches_of(run_block(last, x_BLW, rule, (h, w)), (h, w))
+
+    def patches_of(self, x_BLW: Tensor, grid: tuple[int, int]) -> Tensor:
+        """The tokens that leave the last block to patches in the joint space, [B, D, h, w], not normalised."""
+        x_BLW = x_BLW[:, x_BLW.shape[1] - grid[0] * grid[1] :]
         if self.query_pool is not None:
             x_BLW = self.query_pool.alone(x_BLW)
         x_BLW = self.norm_out(x_BLW)
         if self.attention_pool is not None:
             x_BLW = self.attention_pool.alone(x_BLW)
-        return self.projection(x_BLW).transpose(1, 2).unflatten(2, (h, w))
+        return self.projection(x_BLW).transpose(1, 2).unflatten(2, grid)
 
     def _embedded(self, images_B3HW: Tensor, keep_BK: Tensor | None = None) -> tuple[Tensor, tuple[int, int]]:
         """What enters the first block, and the grid of the patches."""

@@ -101,7 +101,8 @@ def give_dense(model: DualEncoder, asked: LSegConfig | None, where: str) -> Dual
         raise RequestError(f"{where}: {failure}") from None
     if model.dense is not None:
         stages = model.image.stages()[: 2 + max(model.dense.hooks)]
-        reached = {id(parameter) for stage in stages for parameter in stage.parameters()}
+        parts = [model.image] if asked and asked.patches else stages
+        reached = {id(parameter) for part in parts for parameter in part.parameters()}
         for name, parameter in model.named_parameters():
             if id(parameter) not in reached and not name.startswith("dense."):
                 parameter.requires_grad_(False)
