@@ -97,26 +97,31 @@ def evaluate(
     device: str = "auto",
     precision: Precision = "fp32",
     progress: Callable[[int, int], None] | None = None,
+    prompts: str | Path | None = None,
 ) -> Evaluation:
     """Measure models on data sets: every figure with its interval.
 
     models: loaded, or what `load` takes. suite: names of suites and data sets, or a folder or table of your own. data:
     the folder of the data sets. out: the folder of the results, which is gone on with. task: each data set's own
-    without one. progress: called with (pictures done, of how many) of each data set.
+    without one. progress: called with (pictures done, of how many) of each data set. prompts: `choose` to measure also
+    by prompts that are chosen on each data set's validation pictures, or a file with the templates to choose among.
     Raises RequestError where nothing of it is there.
     """
     from sightword.evaluation import runner
     from sightword.evaluation.records import Results
-    from sightword.evaluation.suites import find_data
+    from sightword.evaluation.suites import choose_among, find_data
 
     wanted = find_data(suite, data)
+    if prompts is not None:
+        wanted = choose_among(wanted, prompts)
     subjects: list[runner.Subject] = []
     short = _short_names([str(given) for given in models if not isinstance(given, Model)])
     for given in models:
         model = given if isinstance(given, Model) else load(given, device, precision, decode="exact")
         name = "model" if isinstance(given, Model) else short[str(given)]
         subjects.append(runner.Subject(name, model, sum(parameter.numel() for parameter in model.model.parameters())))
-    return runner.evaluate(subjects, wanted, Results(out), task, seed, progress)
+    also: tuple[Task, ...] = () if prompts is None else ("prompt-choice",)
+    return runner.evaluate(subjects, wanted, Results(out), task, seed, progress, also)
 
 
 def _short_names(names: Sequence[str]) -> dict[str, str]:

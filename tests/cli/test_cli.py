@@ -44,6 +44,7 @@ OPTIONS = {
         "--out",
         "--precision",
         "--probe",
+        "--prompts",
         "--report",
         "--seed",
         "--suite",

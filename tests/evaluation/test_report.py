@@ -17,12 +17,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sightword.data.pairs import Pair, Skipped
+from sightword.data.labelled import Labelled
+from sightword.data.pairs import Skipped
 from sightword.errors import RequestError, SightwordError
-from sightword.evaluation.emoji import TRAINED_ON, UNSEEN_NAMES, UNSEEN_VENDORS, Evidence
+from sightword.evaluation.classification import Outcome, metric_rows
+from sightword.evaluation.emoji import TRAINED_ON, UNSEEN_NAMES, UNSEEN_VENDORS, Evidence, Judged
+from sightword.evaluation.gallery import gallery
+from sightword.evaluation.metrics import single_ranks
 from sightword.evaluation.report import NEIGHBOUR_TEXTS, Run, write_report
 from sightword.evaluation.rows import Row, share_row
-from sightword.evaluation.zero_shot import Judged, Pictures, accuracy_rows
 from sightword.training.recipe import Recipe
 
 pytest.importorskip("matplotlib")
@@ -30,7 +33,11 @@ pytest.importorskip("jinja2")
 
 HOSTILE = '<script>alert("x")</script> & $\\frac$'
 NAMES = ("anchor", "bell", HOSTILE, "dolphin", "egg", "flag: Côte d'Ivoire", "goat")
-VENDORS = {UNSEEN_VENDORS: ("Appl", "Wind"), UNSEEN_NAMES: ("Appl", "Goog"), TRAINED_ON: ("Goog", "Twtr")}
+VENDORS = {
+    UNSEEN_VENDORS: ("Apple", "Windows"),
+    UNSEEN_NAMES: ("Apple", "Google"),
+    TRAINED_ON: ("Google", "Twitter"),
+}
 DIM = 8
 
 
@@ -70,14 +77,15 @@ def _unit(rng: np.random.Generator, n: int) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def _judged(rng: np.random.Generator, n: int, hit_rate: float) -> Judged:
-    """Made-up outcomes: the true name is best in `hit_rate` of the pictures, and elsewhere further down."""
-    truth = np.arange(n) % len(NAMES)
+def _scores(rng: np.random.Generator, truth: np.ndarray, hit_rate: float) -> np.ndarray:
+    """Made-up scores: the true name is best in `hit_rate` of the pictures, and elsewhere further down."""
+    n = len(truth)
     rank = np.where(rng.random(n) < hit_rate, 0, rng.integers(1, len(NAMES), n))
     order = np.array([rng.permutation(np.delete(np.arange(len(NAMES)), name)) for name in truth])
     ranked = np.array([np.insert(row, place, name) for row, place, name in zip(order, rank, truth, strict=True)])
-    scores = np.tile(np.array([0.5, 0.2, 0.1, 0.05, 0.0001], dtype=np.float32), (n, 1))
-    return Judged(NAMES, truth, ranked[:, :5], scores, rank)
+    scores = np.zeros((n, len(NAMES)), dtype=np.float32)
+    np.put_along_axis(scores, ranked, np.array([[0.5, 0.2, 0.1, 0.05, 4e-4, 3e-4, 2e-4]], np.float32), axis=1)
+    return scores
 
 
 @pytest.fixture(scope="module")
@@ -91,23 +99,25 @@ def make_evidence(picture: Path, n: int = 40, hit_rate: float = 0.6, skipped: tu
     rng = np.random.default_rng(0)
     rows: list[Row] = []
     by_vendor: list[Row] = []
-    pictures: dict[str, Pictures] = {}
-    judged: dict[tuple[str, str], Judged] = {}
+    tests: dict[str, Judged] = {}
     for test, vendors in VENDORS.items():
-        pairs = [
-            Pair(picture, (NAMES[i % len(NAMES)],), f"{test}/{i}.png", group=vendors[i % len(vendors)])
-            for i in range(n)
-        ]
-        pictures[test] = Pictures(tuple(pairs), _unit(rng, n), skipped)
+        truth = np.arange(n) % len(NAMES)
+        groups = [vendors[i % len(vendors)] for i in range(n)]
+        data = Labelled(test, "test", [picture] * n, truth, NAMES, [f"{test}/{i}.png" for i in range(n)], groups=groups)
+        vectors, found, ranks, galleries = _unit(rng, n), [], {}, {}
         for prompt in ("plain", "ensemble"):
-            outcome = judged[test, prompt] = _judged(rng, n, hit_rate)
-            if test != TRAINED_ON:
-                rows += accuracy_rows(test, "test", prompt, outcome)
+            scores = _scores(rng, truth, hit_rate)
+            found += metric_rows(data, prompt, ("top1", "top5"), scores)
+            ranks[f"rank {prompt}"] = single_ranks(scores, truth)
+            galleries[prompt] = gallery(data, scores)
             for vendor in vendors:
-                mine = [i for i, pair in enumerate(pairs) if pair.group == vendor]
-                hits = int(outcome.hits(1)[mine].sum())
+                mine = [i for i, group in enumerate(groups) if group == vendor]
+                hits = int((ranks[f"rank {prompt}"][mine] < 1).sum())
                 by_vendor.append(share_row(test, vendor, prompt, "top1", hits, len(mine), 1853))
-    return Evidence(tuple(rows), tuple(by_vendor), pictures, judged)
+        if test != TRAINED_ON:
+            rows += found
+        tests[test] = Judged(data, vectors, Outcome(tuple(found), {}, ranks, galleries), skipped)
+    return Evidence(tuple(rows), tuple(by_vendor), tests)
 
 
 def make_run(validations: int = 3, steps: int = 60) -> Run:
@@ -254,7 +264,7 @@ def test_without_steps(picture_file: Path, tmp_path: Path) -> None:
 
 
 def test_without_pictures(tmp_path: Path) -> None:
-    page = render(tmp_path / "empty.html", make_run(), Evidence((), (), {}, {}))
+    page = render(tmp_path / "empty.html", make_run(), Evidence((), (), {}))
     for words in ("No test picture was judged", "There are no test pictures", "There are no figures by vendor"):
         assert words in page.text
 

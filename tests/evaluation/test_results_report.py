@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 
 from sightword.cli import run as command
+from sightword.data.labelled import Captioned
 from sightword.errors import RequestError
 from sightword.evaluation.compare import compare_all
 from sightword.evaluation.comparison import in_words
 from sightword.evaluation.records import Record, Results
 from sightword.evaluation.results_report import write_results_report
 from sightword.evaluation.retrieval import retrieval
+from sightword.evaluation.retrieval_examples import retrieval_examples
 from sightword.evaluation.rows import share_row
 from sightword.evaluation.runner import Subject, evaluate
 from sightword.evaluation.suites import find_data
@@ -119,7 +121,7 @@ def test_every_figure_and_what_was_done_is_there(page: Page, records: list[Recor
         assert record.data["fingerprint"] in page.text
         assert record.name in page.text
         for row in record.rows:
-            assert f"{100 * row.value:.1f}" in page.text
+            assert f"{100 * row.value:.1f}".replace("-", "−") in page.text
         if record.task != "robustness":
             for row in record.rows:
                 assert f"{100 * row.low:.1f}–{100 * row.high:.1f}" in page.text
@@ -145,6 +147,40 @@ def test_two_models_stand_in_columns_and_are_compared_in_words(two: Page, record
     assert f"counts all {len(compared)} of them" in two.text
     assert two.count("model") >= 2
     assert "Reliability of _other" in two.text
+
+
+def test_what_two_models_say_together_is_shown(two: Page, page: Page) -> None:
+    assert "What the results say together" in two.text
+    assert "Are the same classes hard?" in two.text
+    assert "Rank correlation (Spearman)" in two.text
+    assert "What the zero-shot head is worth" in two.text
+    assert "Error by size" not in two.text, "of two checkpoints there is no line"
+    assert "say together" not in page.text
+
+
+def test_how_it_was_made_is_told(records: list[Record], page: Page, tmp_path: Path) -> None:
+    assert f"sightword {records[0].environment['sightword']}" in page.text
+    assert records[0].environment["device"] in page.text
+    bare = [replace(record, details={}) for record in records]
+    write_results_report(tmp_path / "report.html", bare, remarks=["Results of other versions: <b>one</b>"])
+    assert "Results of other versions: <b>one</b>" in Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
+
+
+def test_a_calibrated_model_is_named_beside_the_error_of_calibration(records: list[Record], page: Page) -> None:
+    (zero_shot,) = [record for record in records if record.task == "zero-shot"]
+    low, middle, high = zero_shot.details["plain"]["calibration"]["after"]["ece_if_calibrated"]
+    assert f"{middle:.3f} ({low:.3f} to {high:.3f})" in page.text
+    assert "Only what is above that range is miscalibration" in page.text
+    assert "than chance makes" in page.text
+
+
+def test_figures_of_an_older_page_go(records: list[Record], tmp_path: Path) -> None:
+    (linear,) = [record for record in records if record.task == "linear"]
+    written(tmp_path / "report.html", [linear])
+    assert len(list((tmp_path / "report-figures").iterdir())) == 2
+    (tmp_path / "report-figures" / "mine.txt").write_text("mine")
+    written(tmp_path / "report.html", [replace(linear, details={})])
+    assert [file.name for file in (tmp_path / "report-figures").iterdir()] == ["mine.txt"]
 
 
 def test_figures_lie_beside_it(page: Page, folder: Path) -> None:
@@ -183,7 +219,16 @@ def test_retrieval(records: list[Record], tmp_path: Path) -> None:
         details={"retrieval": found.to_json()},
         outcomes={},
     )
+    pictures = [make_picture(20, 20, seed=number) for number in range(4)]
+    captions = Captioned("d", "test", pictures, [f"{n} {HOSTILE}" for n in range(20)], np.arange(20) % 4, CLASSES[:4])
+    examples = retrieval_examples(captions, vectors[4:], vectors[:4], found.ranks)
+    record = replace(record, details={**record.details, "examples": examples.to_json()})
     shown = written(tmp_path / "retrieval.html", [record])
+    cards = [*examples.by_caption, *examples.by_picture]
+    assert {card.hit for card in cards} == {True, False}
+    assert shown.count("hit") + shown.count("miss") == len(cards)
+    assert "<script" not in shown.html
+    assert all(card.query in shown.text for card in cards)
     assert "R@10" in shown.text
     assert "by how many words" in shown.text
     assert "image_retrieval_recall@5" in shown.text

@@ -156,14 +156,29 @@ def test_a_suite_goes_on_where_one_data_set_lacks_something(model: Model, folder
 def test_robustness_to_corruptions(model: Model, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sightword.evaluation.tasks.CORRUPTED", 6)
     (record,) = measured({"a": model}, folder, tmp_path, "robustness").records
-    splits = [row.split for row in record.rows]
+    rows = [row for row in record.rows if row.metric == "top1"]
+    splits = [row.split for row in rows]
     assert splits[:2] == ["clean", "corrupted"]
     assert len(splits) == 62
     assert all(row.n == 6 for row in record.rows)
-    assert record.details["corruptions"]["mean"]["value"] == pytest.approx(
-        np.mean([row.value for row in record.rows[2:]])
-    )
-    assert record.rows[1].value == record.details["corruptions"]["mean"]["value"]
+    assert record.details["corruptions"]["mean"]["value"] == pytest.approx(np.mean([row.value for row in rows[2:]]))
+    assert rows[1].value == record.details["corruptions"]["mean"]["value"]
+    found = record.details["corruption_shift"]
+    assert found["point"]["reference"] == rows[0].value
+    assert found["point"]["shift"] == pytest.approx(rows[1].value)
+    assert "-shot probe at the strength" in found["over"]
+    by_metric = {row.metric: row for row in record.rows}
+    assert by_metric["relative_robustness"].value == found["relative"]["value"]
+    # Five sizes, four strengths; of six pictures and three classes, few probes are right neither always nor never.
+    on_line = found["line"]["points"] if found["line"] else ()
+    assert len(on_line) + len(found["left_out"]) == 20 or found["why"]
+    # Without training pictures there is no line, and the record says why.
+    shutil.copytree(folder / "test", tmp_path / "bare" / "test")
+    (record,) = measured({"a": model}, tmp_path / "bare", tmp_path, "robustness").records
+    found = record.details["corruption_shift"]
+    assert (found["line"], found["relative"]) == (None, None)
+    assert "has no training pictures" in found["why"]
+    assert found["why"] == record.settings["reference"]
 
 
 def test_unreadable_pictures_are_counted_and_too_many_are_refused(model: Model, folder: Path, tmp_path: Path):
@@ -215,6 +230,17 @@ def test_captions_and_pictures_find_each_other(model: Model, tmp_path: Path):
     first = (texts @ images.T).argmax(axis=1) == np.repeat(np.arange(6), 5)
     (row,) = [row for row in record.rows if row.metric == "image_retrieval_recall@1"]
     assert row.value == pytest.approx(first.mean())
+    # Examples: each with the pictures that really are the nearest, hits before misses.
+    shown = record.details["examples"]["by_caption"]
+    assert {one["hit"] for one in shown} == {*first.tolist()}
+    sentences = [f"{one} red circle {n}" for n in range(6) for one in range(5)]
+    for one in shown:
+        cosines = texts[sentences.index(one["query"])] @ images.T
+        assert [found["name"] for found in one["best"]] == [f"{n}.jpg" for n in np.argsort(-cosines)[:5]]
+        assert one["best"][0]["picture"].startswith("data:image/png")
+        assert one["hit"] == one["best"][0]["right"] == (one["place"] == 1)
+    for one in record.details["examples"]["by_picture"]:
+        assert all(found["name"].endswith(one["query"][0]) == found["right"] for found in one["best"])
 
 
 def test_the_command(

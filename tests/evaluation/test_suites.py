@@ -51,7 +51,7 @@ def test_every_suite_names_specs_and_every_spec_is_in_a_suite() -> None:
     named = {name for one in suites().values() for name in one.specs}
     assert named == {*all_specs()}
     assert {name: len(suite(name)) for name in suites()} == {
-        "embedded": 7,
+        "embedded": 8,
         "kornblith12": 12,
         "clip27": 27,
         "coop11": 11,
@@ -327,7 +327,8 @@ EMBEDDED = {
     "emoji_vendors": (2980, 1853),
     "emoji_names": (1341, 200),
     "emoji_groups": (4313, 9),
-    "emoji_flags": (386, 261),
+    "emoji_flags": (236, 261),
+    "emoji_unseen_flags": (150, 261),
     "digits": (877, 10),
     "textile": (1015, 3),
     "silhouettes": (4971, 10),
@@ -346,7 +347,7 @@ def test_the_embedded_suite_is_what_pip_brings(name: str) -> None:
     open_image(data.images[-1])
     data.check_names("none")
     assert data.fingerprint() == labelled(open_split(spec, None, "test")).fingerprint()
-    if name == "emoji_names":  # by definition nothing trains on them
+    if name in ("emoji_names", "emoji_unseen_flags"):  # by definition nothing trains on them
         with pytest.raises(RequestError, match="has no training pictures"):
             open_development(spec, None)
         return
@@ -355,6 +356,9 @@ def test_the_embedded_suite_is_what_pip_brings(name: str) -> None:
     assert not {*fit.keys} & {*choose.keys}
     assert choose.made
     assert (np.bincount(fit.labels, minlength=2)[:2] > 0).all() or name == "emoji_vendors"
+    if spec.reference:
+        assert {*fit.groups} | {*choose.groups} == {*spec.reference}
+        assert {*data.groups}.isdisjoint(spec.reference)
 
 
 def test_flags_that_no_training_shows() -> None:
@@ -364,7 +368,14 @@ def test_flags_that_no_training_shows() -> None:
     train = labelled(open_split(spec, None, "train"))
     unseen = {train.classes[number] for number in np.flatnonzero(train.counts == 0)}
     assert len(unseen) == 25
-    assert {*train.groups}.isdisjoint({"Appl", "Wind"})
+    assert {*train.groups}.isdisjoint({"Apple", "Windows"})
+    # One mean over names that training met and names that it never met would mislead: they are two data sets.
+    seen, never = (
+        labelled(open_split(all_specs()[name], None, "test")) for name in ("emoji_flags", "emoji_unseen_flags")
+    )
+    assert {seen.classes[label] for label in seen.labels}.isdisjoint(unseen)
+    assert {never.classes[label] for label in never.labels} == unseen
+    assert never.classes == seen.classes == train.classes
     assert {"Japan", "Scotland"} <= {*train.classes}
     assert not {"chequered flag", "pirate flag"} & {*train.classes}
 

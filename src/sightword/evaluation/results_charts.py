@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ByModel: TypeAlias = Sequence[tuple[str, Any]]
 """(name of the model, its part of the details) of each."""
 
-_LOOKS = ((FIRST, "o", "-"), (SECOND, "s", "--"), ("#5b8a3c", "^", "-."), ("#8b5fa8", "D", ":"))
+LOOKS = ((FIRST, "o", "-"), (SECOND, "s", "--"), ("#5b8a3c", "^", "-."), ("#8b5fa8", "D", ":"))
 _SIZE = (4.3, 3.0)
 
 
@@ -25,15 +25,15 @@ def class_chart(found: ByModel) -> Chart:
 
     def draw(axes: Axes) -> None:
         for number, (model, classes) in enumerate(found):
-            colour, _, line = _LOOKS[number % len(_LOOKS)]
+            colour, _, line = LOOKS[number % len(LOOKS)]
             values = 100 * np.sort([one["value"] for one in classes])
-            axes.plot(np.arange(1, len(values) + 1), values, line, color=colour, label=_label(model), linewidth=1.8)
+            axes.plot(np.arange(1, len(values) + 1), values, line, color=colour, label=label(model), linewidth=1.8)
         axes.set_ylim(-2, 102)
         axes.set_xlabel("classes, from the worst to the best")
         axes.set_ylabel("top-1, %")
-        _legend(axes, len(found))
+        legend(axes, len(found))
 
-    said = _of_each(
+    said = of_each(
         found,
         lambda classes: (
             f"{sum(one['value'] == 0 for one in classes):,} of {len(classes):,} classes at 0 %, "
@@ -49,9 +49,9 @@ def reliability_chart(calibrated: Mapping[str, Any], title: str) -> Chart:
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=":")
-        for part, label, (colour, marker, line) in (
-            (before, "softmax score", _LOOKS[0]),
-            (after, "calibrated score", _LOOKS[1]),
+        for part, words, (colour, marker, line) in (
+            (before, "softmax score", LOOKS[0]),
+            (after, "calibrated score", LOOKS[1]),
         ):
             bins = part["reliability"]
             x, y, low, high = (
@@ -60,7 +60,7 @@ def reliability_chart(calibrated: Mapping[str, Any], title: str) -> Chart:
             )
             errors = np.maximum([y - low, high - y], 0)
             axes.errorbar(
-                x, y, yerr=errors, fmt=marker, linestyle=line, color=colour, label=label, capsize=2, linewidth=1.2,
+                x, y, yerr=errors, fmt=marker, linestyle=line, color=colour, label=words, capsize=2, linewidth=1.2,
                 markersize=4,
             )  # fmt: skip
         axes.set_xlim(0, 100)
@@ -68,7 +68,7 @@ def reliability_chart(calibrated: Mapping[str, Any], title: str) -> Chart:
         axes.set_aspect("equal")
         axes.set_xlabel("mean score of the best name, %")
         axes.set_ylabel("right, %")
-        _legend(axes, 2)
+        legend(axes, 2)
 
     low, middle, high = after["ece_if_calibrated"]
     caption = (
@@ -85,21 +85,21 @@ def risk_chart(found: ByModel) -> Chart:
 
     def draw(axes: Axes) -> None:
         for number, (model, curve) in enumerate(found):
-            colour, marker, line = _LOOKS[number % len(_LOOKS)]
+            colour, marker, line = LOOKS[number % len(LOOKS)]
             kept, risk, low, high = (
                 100 * np.array([one[key] for one in curve["points"]]) for key in ("coverage", "risk", "low", "high")
             )
             axes.fill_between(kept, low, high, color=colour, alpha=0.15, linewidth=0)
             axes.plot(
-                kept, risk, linestyle=line, marker=marker, color=colour, label=_label(model), markersize=3
+                kept, risk, linestyle=line, marker=marker, color=colour, label=label(model), markersize=3
             )  # fmt: skip
         axes.set_xlim(0, 102)
         axes.set_ylim(0, 102)
         axes.set_xlabel("pictures answered, the surest first, %")
         axes.set_ylabel("wrong among them, %")
-        _legend(axes, len(found))
+        legend(axes, len(found))
 
-    said = _of_each(
+    said = of_each(
         found, lambda curve: f"area under the curve {_estimate(curve['aurc'], 3)}, {curve['aurc_best']:.3f} at best"
     )
     caption = f"{said}. The bands are 95 % intervals."
@@ -111,18 +111,18 @@ def path_chart(found: ByModel) -> Chart:
 
     def draw(axes: Axes) -> None:
         for number, (model, probe) in enumerate(found):
-            colour, marker, line = _LOOKS[number % len(_LOOKS)]
+            colour, marker, line = LOOKS[number % len(LOOKS)]
             points = sorted((one["strength"], 100 * one["score"]) for one in probe["path"])
             x, y = zip(*points, strict=True)
-            axes.plot(x, y, linestyle=line, marker=marker, color=colour, label=_label(model), markersize=4)
+            axes.plot(x, y, linestyle=line, marker=marker, color=colour, label=label(model), markersize=4)
             axes.axvline(probe["chosen"], color=colour, linewidth=0.9, linestyle=":")
         axes.set_xscale("log")
         axes.set_ylim(0, 102)
         axes.set_xlabel("strength of the L2 penalty (1 / C)")
         axes.set_ylabel("on the choosing pictures, %")
-        _legend(axes, len(found))
+        legend(axes, len(found))
 
-    said = _of_each(found, lambda probe: f"{probe['chosen']:.3g} was chosen")
+    said = of_each(found, lambda probe: f"{probe['chosen']:.3g} was chosen")
     caption = f"{said} (dotted). The pictures that chose it are not those of the test."
     return Chart(draw, _SIZE, "Linear probe by regularisation", caption, caption)
 
@@ -133,12 +133,12 @@ def few_shot_chart(found: ByModel) -> Chart:
 
     def draw(axes: Axes) -> None:
         for number, (model, curve) in enumerate(found):
-            colour, marker, line = _LOOKS[number % len(_LOOKS)]
+            colour, marker, line = LOOKS[number % len(LOOKS)]
             k = [point["shots"] for point in curve["points"]]
             y = 100 * np.array([point["value"] for point in curve["points"]])
             ends = [[100 * _end(point, key) for point in curve["points"]] for key in ("low", "high")]
             axes.fill_between(k, *np.clip(ends, 0, 100), color=colour, alpha=0.15, linewidth=0)
-            axes.plot(k, y, linestyle=line, marker=marker, color=colour, label=_label(model), markersize=4)
+            axes.plot(k, y, linestyle=line, marker=marker, color=colour, label=label(model), markersize=4)
             if curve["zero_shot"] is not None:
                 axes.axhline(100 * curve["zero_shot"], color=colour, linewidth=1, linestyle=":")
             if curve["equal"] and curve["equal"]["relation"] == "at":
@@ -152,9 +152,9 @@ def few_shot_chart(found: ByModel) -> Chart:
         axes.set_ylim(0, 102)
         axes.set_xlabel("training pictures of each class")
         axes.set_ylabel("top-1, %")
-        _legend(axes, len(found))
+        legend(axes, len(found))
 
-    said = _of_each(found, equal_in_words)
+    said = of_each(found, equal_in_words)
     caption = f"{said} (dotted: zero-shot, plain prompt). The bands are 95 % intervals over draws of the pictures."
     return Chart(draw, _SIZE, "Few-shot probes", caption, caption)
 
@@ -173,19 +173,19 @@ def corruption_chart(found: ByModel) -> Chart:
 
     def draw(axes: Axes) -> None:
         for number, (model, means) in enumerate(found):
-            colour, marker, line = _LOOKS[number % len(_LOOKS)]
+            colour, marker, line = LOOKS[number % len(LOOKS)]
             y = 100 * np.array(means)
-            axes.plot(range(len(y)), y, linestyle=line, marker=marker, color=colour, label=_label(model), markersize=4)
+            axes.plot(range(len(y)), y, linestyle=line, marker=marker, color=colour, label=label(model), markersize=4)
         axes.set_ylim(0, 102)
         axes.set_xlabel("strength of the corruption (0: clean)")
         axes.set_ylabel("top-1, %, mean over kinds")
-        _legend(axes, len(found))
+        legend(axes, len(found))
 
-    said = _of_each(found, lambda means: f"{100 * means[0]:.1f} % clean, {100 * means[-1]:.1f} % at the strongest")
+    said = of_each(found, lambda means: f"{100 * means[0]:.1f} % clean, {100 * means[-1]:.1f} % at the strongest")
     return Chart(draw, _SIZE, "Accuracy by strength of corruption", f"{said}.", f"{said}.")
 
 
-def _of_each(found: ByModel, words: Callable[[Any], str]) -> str:
+def of_each(found: ByModel, words: Callable[[Any], str]) -> str:
     """Of one model without its name."""
     if len(found) == 1:
         said = words(found[0][1])
@@ -203,11 +203,11 @@ def _end(point: Mapping[str, Any], key: str) -> float:
     return float(point["value"] if point[key] is None else point[key])
 
 
-def _label(model: str) -> str:
+def label(model: str) -> str:
     return f" {model}"  # Matplotlib leaves out what begins with an underscore
 
 
-def _legend(axes: Axes, entries: int) -> None:
+def legend(axes: Axes, entries: int) -> None:
     if entries > 1:
         for text in axes.legend(loc="best", fontsize=8).get_texts():
             text.set_parse_math(False)

@@ -15,17 +15,23 @@ from sightword import __version__
 from sightword.data.corruptions import CORRUPTIONS, STRENGTHS
 from sightword.errors import RequestError
 from sightword.evaluation import results_charts as draw
+from sightword.evaluation.across_charts import across_charts
 from sightword.evaluation.charts import Chart
 from sightword.evaluation.compare import Line, Table, names_of, tabulate, test_of
 from sightword.evaluation.comparison import Comparison, in_words
+from sightword.evaluation.figures import replace_figures
 from sightword.evaluation.gallery import OF_EACH
 from sightword.evaluation.page import check_packages, percent, render, write_page
 from sightword.evaluation.records import Record
+from sightword.evaluation.retrieval_examples import SHOWN
 from sightword.evaluation.rows import Row
+from sightword.evaluation.shift_charts import shift_charts, shifts_of
+from sightword.evaluation.shifts import EFFECTIVE, RELATIVE
 from sightword.evaluation.suites import Missing
 
 TASK_TITLES = {
     "zero-shot": "Zero-shot",
+    "prompt-choice": "Zero-shot by chosen prompts",
     "retrieval": "Retrieval",
     "linear": "Linear probe",
     "few-shot": "Few-shot probes",
@@ -39,6 +45,8 @@ METRICS = {
     "map11": "mean average precision of the classes, at 11 points of recall",
     "map": "mean average precision of the classes, at all points",
     "roc_auc": "the area under the ROC curve",
+    EFFECTIVE: "top-1 under a shift, beyond what probes lead to expect of the accuracy without it, as a difference",
+    RELATIVE: "top-1 under a shift, less that of the probe that is best without it, on the same pictures",
 }
 _FEW = 20  # classes that are all listed; of more, the ten worst and the ten best
 _EACH_END = 10
@@ -79,6 +87,10 @@ class Part:
         ]
 
     @property
+    def shifts(self) -> list[Mapping[str, Any]]:
+        return shifts_of(self.record.details)
+
+    @property
     def calibrations(self) -> list[tuple[str, Mapping[str, Any]]]:
         """(prompt, what was found), of every prompt."""
         prompts = self.record.settings.get("prompts", {})
@@ -115,43 +127,72 @@ class DataSet:
 
 
 def write_results_report(
-    path: Path, records: Sequence[Record], comparisons: Sequence[Comparison] = (), missing: Sequence[Missing] = ()
+    path: Path,
+    records: Sequence[Record],
+    comparisons: Sequence[Comparison] = (),
+    missing: Sequence[Missing] = (),
+    remarks: Sequence[str] = (),
 ) -> None:
-    """The page, and NAME-figures/ beside it. comparisons: of `compare_all`. Raises RequestError where there is no
-    record, or Jinja or Matplotlib is missing."""
+    """The page, and NAME-figures/ beside it, in place of those of an older page. comparisons: of `compare_all`.
+    remarks: of how the records were made. Raises RequestError where there is no record, Jinja or Matplotlib is missing,
+    or a file that no report wrote is in the way of a figure."""
     check_packages()
     if not records:
         raise RequestError("there are no results, and no report of them")
     table = tabulate(records)
     lines = sorted(table.lines, key=lambda line: (line.data, list(TASK_TITLES).index(line.task)))
     sets = _data_sets(records)
+    across = across_charts(records)
     page = render(
         "results_report.html.j2",
         title=f"Evaluation of {table.models[0] if len(table.models) == 1 else f'{len(table.models)} models'}",
         lead=_lead(table, comparisons, records),
         table=table,
         own=[line for line in lines if line.own and line.task != "robustness"],
-        others=[line for line in lines if not line.own],
+        others=[line for line in lines if not line.own and line.task != "robustness"],
         draws=any(record.task == "few-shot" for record in records),
         guessing=guessing,
         metrics={name: words for name, words in METRICS.items() if any(line.metric == name for line in table.lines)},
         missing=missing,
+        remarks=remarks,
+        across=across,
         comparisons=comparisons,
         in_words=in_words,
         sets=sets,
         titles=TASK_TITLES,
         strengths=STRENGTHS,
         of_each=OF_EACH,
+        retrieved=SHOWN,
+        chosen=any(record.task == "prompt-choice" for record in records),
+        made_with=_made_with(records),
         records=records,
         names=names_of(records),
         version=__version__,
     )
+    charts = {_file_name(f"across {number} {chart.title}"): chart for number, chart in enumerate(across, start=1)}
     for one in sets:
         for number, test in enumerate(one.tests, start=1):
-            for chart in test.charts:
-                name = f"{one.anchor} {number} {test.task} {chart.title}"
-                chart.save(path.with_name(f"{path.stem}-figures"), _file_name(name))
+            charts |= {_file_name(f"{one.anchor} {number} {test.task} {chart.title}"): chart for chart in test.charts}
+    replace_figures(path.with_name(f"{path.stem}-figures"), charts)
     write_page(path, page)
+
+
+def _made_with(records: Sequence[Record]) -> list[str]:
+    """Each set of versions and device with how many of the records are of it, and when."""
+    by_words: dict[str, list[str]] = {}
+    for record in records:
+        said = record.environment
+        words = "; ".join(f"{key} {said[key]}" for key in ("sightword", "torch", "numpy", "python") if key in said)
+        where = ", ".join(str(said[key]) for key in ("precision", "device") if key in said)
+        by_words.setdefault(f"{words}; {where}" if said else "versions that were not noted", []).append(
+            str(said.get("date", ""))[:10]
+        )
+    found: list[str] = []
+    for words, dates in by_words.items():
+        days = " to ".join(dict.fromkeys((min(dates), max(dates))))
+        count = f"{len(dates):,} record{'s' * (len(dates) != 1)}"
+        found.append(f"{words} ({', '.join(filter(None, (count, days)))})")
+    return found
 
 
 def guessing(line: Line) -> float | None:
@@ -240,9 +281,9 @@ def _cells(record: Record) -> Cells:
     rows = [Row(**row) for row in record.details["corruptions"]["rows"]]
     by_split = {row.split: row for row in rows}
     kinds = [(kind, tuple(by_split[f"{kind} {strength}"] for strength in STRENGTHS)) for kind in CORRUPTIONS]
-    return Cells(
-        by_split["clean"], tuple(kinds), tuple(row for row in record.rows if row.split not in (*by_split, "corrupted"))
-    )
+    elsewhere = (*by_split, "corrupted", "reference")
+    groups = tuple(row for row in record.rows if row.metric == "top1" and row.split not in elsewhere)
+    return Cells(by_split["clean"], tuple(kinds), groups)
 
 
 def _charts(parts: Sequence[Part]) -> list[Chart]:
@@ -264,7 +305,9 @@ def _charts(parts: Sequence[Part]) -> list[Chart]:
     if curves:
         made.append(draw.few_shot_chart(curves))
     corrupted = [(part.model, _by_strength(part.cells)) for part in parts if part.cells]
-    return [*made, draw.corruption_chart(corrupted)] if corrupted else made
+    if corrupted:
+        made.append(draw.corruption_chart(corrupted))
+    return [*made, *shift_charts([(part.model, part.record.details) for part in parts])]
 
 
 def _by_strength(cells: Cells) -> list[float]:

@@ -89,11 +89,13 @@ class LengthBand:
 
 @dataclass(frozen=True)
 class Retrieval:
-    """images: images found by captions (image retrieval). texts: captions found by images (text retrieval). by_length:
-    image retrieval, by the length of the caption."""
+    """images: images found by captions (image retrieval). texts: captions found by images (text retrieval). ranks: of
+    the captions and of the images, as `retrieval_ranks` gives them. by_length: image retrieval, by the length of the
+    caption."""
 
     images: Direction
     texts: Direction
+    ranks: tuple[Ranks, Ranks]
     by_length: tuple[LengthBand, ...] = ()
 
     def rows(self, test: str, split: str, prompt: str) -> list[Row]:
@@ -139,7 +141,7 @@ def retrieval(
             of_band = lengths[band]
             recalls = tuple(_recall(images, band, k) for k in ks)
             by_length.append(LengthBand(int(of_band.min()), int(of_band.max()), recalls, int(band.sum())))
-    return Retrieval(_direction(images, ks), _direction(texts, ks), tuple(by_length))
+    return Retrieval(_direction(images, ks), _direction(texts, ks), (images, texts), tuple(by_length))
 
 
 def retrieval_ranks(

@@ -86,19 +86,30 @@ def style_points(
     accuracies are of the labels that both sides have."""
     if len(groups) != len(hits_N) or (labels is not None and len(labels) != len(hits_N)):
         raise RequestError(f"{name}: {len(hits_N)} judged pictures have {len(groups)} groups")
+    sides = style_sides(name, groups, reference, labels)
+    return {
+        group: point_of(f"{name}, {group}", hits_N[home_N], hits_N[away_N]) for group, (home_N, away_N) in sides.items()
+    }
+
+
+def style_sides(
+    name: str, groups: Sequence[str], reference: Collection[str], labels: NDArray[Any] | None = None
+) -> dict[str, tuple[Hits, Hits]]:
+    """For each group that is not one of the `reference` groups: which pictures its accuracy is of without the shift,
+    and which with it; bool [N] each, as in `style_points`."""
     group_N = np.asarray(groups)
     at_home = np.isin(group_N, list(reference))
     if not at_home.any():
         raise RequestError(f"{name}: no picture is of a reference group ({', '.join(sorted(reference))})")
-    points = {}
+    sides = {}
     for group in sorted(set(groups) - set(reference)):
         home, away = at_home, group_N == group
         if labels is not None:
             home = home & np.isin(labels, labels[away])
             away = away & np.isin(labels, labels[home])
         if home.any() and away.any():
-            points[group] = point_of(f"{name}, {group}", hits_N[home], hits_N[away])
-    return points
+            sides[group] = home, away
+    return sides
 
 
 def pm_hits(hits_N: Hits, videos: Sequence[str], frames: NDArray[np.int64], anchors: NDArray[np.int64], k: int) -> Hits:
@@ -202,6 +213,11 @@ def relative_robustness(before_N: Hits, after_N: Hits) -> Estimate:
     up, down = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
     half = Z95 * ((up + down - (up - down) ** 2) / (n + 2)) ** 0.5
     return Estimate((gained - lost) / n, max(-1.0, up - down - half), min(1.0, up - down + half))
+
+
+def relative_mean(before_N: Floats, after_N: Floats) -> Estimate:
+    """The same where each picture has a mean over several shifts (kinds and strengths of corruption)."""
+    return _mean(after_N - before_N, -1.0)
 
 
 @dataclass(frozen=True)

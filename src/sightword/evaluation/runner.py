@@ -14,8 +14,9 @@ from sightword import __version__
 from sightword.data.labelled import Captioned, Labelled
 from sightword.embedding.base import BaseEmbedder
 from sightword.errors import RequestError, SightwordError
+from sightword.evaluation.environment import environment, remarks
 from sightword.evaluation.features import Features, split_features
-from sightword.evaluation.records import Record, Results, record_name
+from sightword.evaluation.records import Record, Results, method_of, record_name
 from sightword.evaluation.suites import Missing, Wanted, locate, open_split
 from sightword.evaluation.tasks import TASKS, Task, Work, usual_task
 
@@ -33,17 +34,31 @@ class Subject:
     parameters: int
 
     def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "fingerprint": self.embedder.fingerprint, "parameters": self.parameters}
+        return {
+            "name": self.name,
+            "fingerprint": self.embedder.fingerprint,
+            "parameters": self.parameters,
+            "seen": self._seen(),
+        }
+
+    def _seen(self) -> int | None:
+        """Pictures of the run that made it, each as often as it was shown. None of models that do not say it."""
+        said = self.embedder.contract.provenance
+        try:
+            return int(said["training"]["weights_of_step"]) * int(said["recipe"]["training"]["batch_size"])
+        except (KeyError, TypeError, ValueError):
+            return None
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """records: of every model on every data set that was there. missing: what was asked for and not measured. reused:
-    how many of the records were there before."""
+    how many of the records were there before. remarks: of other versions and several devices, in sentences."""
 
     records: tuple[Record, ...]
     missing: tuple[Missing, ...]
     reused: int
+    remarks: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -53,8 +68,20 @@ class Evaluation:
                 for row in record.rows
             ],
             "missing": [{"data": one.spec.name, "reason": one.reason, "get": one.get} for one in self.missing],
+            "remarks": list(self.remarks),
             "version": __version__,
         }
+
+
+def kept(results: Results) -> Evaluation:
+    """What is in a folder of results, without what was measured in another way than this version does. Raises
+    RequestError where that is nothing."""
+    found = results.all()
+    said = remarks(found)
+    shown = tuple(record for record in found if not record.stale)
+    if not shown:
+        raise RequestError(f"{results.folder}: {' '.join(said)}")
+    return Evaluation(shown, (), len(shown), said)
 
 
 def evaluate(
@@ -64,9 +91,10 @@ def evaluate(
     tasks: Sequence[Task] = (),
     seed: int = 0,
     progress: Progress | None = None,
+    also: Sequence[Task] = (),
 ) -> Evaluation:
-    """tasks: each data set's own without one. A data set that lacks what a task needs (training pictures, say) is named
-    in `missing`, and the rest goes on.
+    """tasks: each data set's own without one. also: beside them, where a data set is for it. A data set that lacks what
+    a task needs (training pictures, say) is named in `missing`, and the rest goes on.
 
     Raises RequestError where nothing at all can be measured; SightwordError where too many pictures of a data set
     cannot be read.
@@ -79,7 +107,8 @@ def evaluate(
     records: list[Record] = []
     reused = 0
     for one in there:
-        kinds = [task for task in tasks or (usual_task(one.spec),) if TASKS[task].fits(one.spec)]
+        asked = dict.fromkeys((*(tasks or (usual_task(one.spec),)), *also))
+        kinds = [task for task in asked if TASKS[task].fits(one.spec)]
         if not kinds:
             continue
         data = open_split(one.spec, one.root, "test")
@@ -91,7 +120,7 @@ def evaluate(
                     settings["decode"] = getattr(subject.embedder, "decode", "")
                     name = record_name(subject.embedder.fingerprint, content, task, settings)
                     record = results.find(name)
-                    if record is None:
+                    if record is None or record.stale:
                         record = _made(subject, one, data, content, task, settings, progress)
                         results.save(record)
                     else:
@@ -103,7 +132,7 @@ def evaluate(
         why = "".join(f"\n  {one}" for one in missing)
         raise RequestError(f"none of the data sets that are there is for {', '.join(tasks) or 'anything'}{why}")
     results.write_table()
-    return Evaluation(tuple(records), tuple(missing), reused)
+    return Evaluation(tuple(records), tuple(missing), reused, remarks(records))
 
 
 def _made(
@@ -145,6 +174,8 @@ def _made(
         details={**outcome.details, "galleries": {name: one.to_json() for name, one in outcome.galleries.items()}},
         outcomes=outcome.outcomes,
         seconds=time.perf_counter() - begun,
+        environment=environment(subject.embedder),
+        method=method_of(task),
     )
 
 

@@ -46,7 +46,9 @@ class Spec(Config):
     classes: names, in the order of the labels, for layouts that bring none. rename: better names for some that a layout
     brings. synonyms: names come with their synonyms behind commas, and the first one counts. count: of the classes.
     engineered: the data set's own prompts, as patterns (`a photo of {a|the} {}.`), written by people who knew the task;
-    the plain one is the same for all sets.
+    the plain one is the same for all sets. candidates: templates among which prompts may be chosen; without any, all of
+    the data set's and some general ones.
+    reference: the groups of pictures (emoji vendors, say) that training may show: the others are shifts of style.
     test_share: the data come as one part; so much of them is the test, and the rest is for training.
     requires: the packages that bring the data, by their names for Python and for pip; the data lie in the first.
     """
@@ -66,6 +68,8 @@ class Spec(Config):
     synonyms: bool = False
     count: Positive | None = None
     engineered: tuple[str, ...] = ()
+    reference: tuple[str, ...] = ()
+    candidates: tuple[str, ...] = ()
     test_share: Share | None = None
     requires: dict[str, str] = Field(default={})
     paper: Paper = Paper()

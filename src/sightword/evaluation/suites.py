@@ -18,6 +18,7 @@ from sightword.data.readers import Reader, Split, package_folder
 from sightword.data.readers.base import numbered
 from sightword.errors import RequestError
 from sightword.evaluation.spec import Spec, read_spec
+from sightword.labels.prompts import read_templates
 
 _SPECS = Path(__file__).parent / "specs"
 _SUITES = _SPECS / "suites.toml"
@@ -163,6 +164,15 @@ def open_development(spec: Spec, root: str | Path | None) -> tuple[Labelled, Lab
     return fit, train.take(np.flatnonzero(held), split="validation", made="; ".join(filter(None, (train.made, made))))
 
 
+def open_choosing(spec: Spec, root: str | Path | None) -> Labelled:
+    """The pictures on which something may be chosen that does not train: the second of `open_development`, which a data
+    set with a validation split and no training pictures has too. Raises RequestError where there are none."""
+    there = _found(spec, root).splits
+    if "validation" in there and spec.test_share is None:
+        return _labelled(open_split(spec, root, "validation"))
+    return open_development(spec, root)[1]
+
+
 def _found(spec: Spec, root: str | Path | None) -> Place:
     place = locate(spec, root)
     if isinstance(place, Missing):
@@ -234,3 +244,14 @@ def find_data(names: Sequence[str], root: str | Path | None) -> tuple[Wanted, ..
         else:
             found |= {spec.name: Wanted(spec, root) for spec in suite(name)}
     return tuple(found.values())
+
+
+def choose_among(wanted: Sequence[Wanted], prompts: str | Path) -> tuple[Wanted, ...]:
+    """With the templates among which prompts are chosen. prompts: `choose` for the data sets' own and general ones, or
+    a file with a template a line. Raises RequestError."""
+    if str(prompts) == "choose":
+        return tuple(wanted)
+    if not Path(prompts).is_file():
+        raise RequestError(f"prompts {str(prompts)!r}: say `choose`, or name a file with a template a line")
+    candidates = read_templates(prompts)
+    return tuple(replace(one, spec=one.spec.model_copy(update={"candidates": candidates})) for one in wanted)

@@ -6,13 +6,15 @@ Shapes: N pictures, C classes, D joint space.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sightword.data.corruptions import CORRUPTIONS, STRENGTHS, Corrupted
+from sightword.data.corruptions import CORRUPTIONS
+from sightword.data.corruptions import STRENGTHS as CORRUPTION_STRENGTHS
 from sightword.data.labelled import Captioned, Labelled
 from sightword.data.pairs import fraction_of
 from sightword.embedding.base import BaseEmbedder, Vectors
@@ -21,17 +23,22 @@ from sightword.evaluation.classification import OF_RANKS, Outcome, classify, log
 from sightword.evaluation.features import Features, split_features
 from sightword.evaluation.few_shot import SEEDS, SHOTS, few_shot
 from sightword.evaluation.metrics import ranks, single_ranks
+from sightword.evaluation.prompt_choice import CHOSEN, classify_by_chosen
+from sightword.evaluation.reference_probes import SHOTS as REFERENCE_SHOTS
+from sightword.evaluation.reference_probes import STRENGTHS, ReferenceProbe, of_each_class, reference_probes
 from sightword.evaluation.retrieval import retrieval
-from sightword.evaluation.robustness import corruption_result
+from sightword.evaluation.retrieval_examples import retrieval_examples
 from sightword.evaluation.rows import Row, share_row
+from sightword.evaluation.shifts import corruptions, style_shifts
 from sightword.evaluation.spec import Spec
-from sightword.evaluation.suites import open_development
-from sightword.labels.prompts import PLAIN
+from sightword.evaluation.suites import open_choosing, open_development
+from sightword.labels.prompts import GENERAL, PLAIN
 from sightword.labels.zero_shot import zero_shot_head
 
-Task: TypeAlias = Literal["zero-shot", "retrieval", "linear", "few-shot", "robustness"]
+Task: TypeAlias = Literal["zero-shot", "prompt-choice", "retrieval", "linear", "few-shot", "robustness"]
 _TOP5 = 5
 CORRUPTED = 200  # pictures of a test that are corrupted: each is embedded sixty times
+HELD = 2000  # pictures at most that stand for the styles of training where they are held against others
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,26 @@ def _zero_shot(work: Work) -> Outcome:
     return classify(work.embedder, work.labelled, work.vectors, chosen["prompts"], chosen["metrics"], chosen["seed"])
 
 
+def _prompt_choice_settings(
+    spec: Spec, root: str | Path | None, data: Labelled | Captioned, seed: int
+) -> dict[str, Any]:
+    stated = spec.candidates or (*(one for said in prompts(spec, data).values() for one in said), *GENERAL)
+    return {
+        **_zero_shot_settings(spec, root, data, seed),
+        "prompts": {CHOSEN: []},
+        "engineered": [],
+        "candidates": [*dict.fromkeys(stated)],
+        "chosen_on": open_choosing(spec, root).fingerprint(whole=True),
+    }
+
+
+def _prompt_choice(work: Work) -> Outcome:
+    chosen, part = work.settings, open_choosing(work.spec, work.root)
+    choosing = embed(work.embedder, part, work.told(len(part)))
+    test = work.labelled, work.vectors
+    return classify_by_chosen(work.embedder, test, choosing, chosen["candidates"], chosen["metrics"], chosen["seed"])
+
+
 def _retrieval(work: Work) -> Outcome:
     assert isinstance(work.data, Captioned)
     # Equal captions have one vector: two of them would differ in their last bits, and a tie would be won by chance.
@@ -110,7 +137,11 @@ def _retrieval(work: Work) -> Outcome:
     texts_MD = vectors[[place[text] for text in work.data.texts]]
     lengths = np.array([len(text.split()) for text in work.data.texts])
     found = retrieval(texts_MD, work.vectors, work.data.image_of_text, lengths=lengths)
-    return Outcome(tuple(found.rows(work.data.name, work.data.split, "bare")), {"retrieval": found.to_json()})
+    examples = retrieval_examples(work.data, texts_MD, work.vectors, found.ranks)
+    return Outcome(
+        tuple(found.rows(work.data.name, work.data.split, "bare")),
+        {"retrieval": found.to_json(), "examples": examples.to_json()},
+    )
 
 
 def _trained_on(spec: Spec, root: str | Path | None) -> dict[str, Any]:
@@ -181,45 +212,73 @@ def _few_shot(work: Work) -> Outcome:
     return Outcome(rows, {"few_shot": curve.to_json()})
 
 
+def _reference(spec: Spec, root: str | Path | None, labels_N: NDArray[Any]) -> tuple[Labelled, Labelled] | str:
+    """What reference probes learn from, and pictures like those that they did not see; or why there is no such."""
+    try:
+        fit, held = open_development(spec, root)
+    except RequestError:  # whose words name folders, and a record is the same wherever its data lie
+        return "the data set has no training pictures, or too few to hold some out"
+    lacking = len(np.setdiff1d(labels_N, fit.labels))
+    if lacking:
+        return f"the training pictures lack {lacking} of the classes of the test"
+    rows = of_each_class(fit.labels, fit.keys, REFERENCE_SHOTS[-1])
+    few = fit.take(rows, made=f"{REFERENCE_SHOTS[-1]} pictures of each class at most, by a hash of each key")
+    return (fit if len(rows) == len(fit) else few), _part(held, HELD)
+
+
 def _robustness_settings(spec: Spec, root: str | Path | None, data: Labelled | Captioned, seed: int) -> dict[str, Any]:
     assert isinstance(data, Labelled)
     if data.multi_label:
         raise RequestError(f"{data}: robustness needs one label a picture, and its pictures have several")
     said = list(prompts(spec, data)["plain"])
-    return {"metrics": ["top1"], "prompt": said, "pictures": CORRUPTED, "seed": seed}
+    chosen = {"metrics": ["top1"], "prompt": said, "pictures": CORRUPTED, "seed": seed}
+    found = _reference(spec, root, data.labels)
+    if isinstance(found, str):
+        return chosen | {"reference": found}
+    probes = {"shots": list(REFERENCE_SHOTS), "strengths": list(STRENGTHS)}
+    return chosen | {
+        "reference": list(spec.reference),
+        **probes,
+        "trained_on": [one.fingerprint(True) for one in found],
+    }
 
 
 def _robustness(work: Work) -> Outcome:
-    """Accuracy under generated corruptions, of a part of the test; and by where the pictures come from, of all."""
+    """By where the pictures come from, of all the test; under natural shifts of style, where the data set has such; and
+    under generated corruptions, of a part of the test. Against a line of probes where there are training pictures."""
     data, chosen = work.labelled, work.settings
     head_CD = zero_shot_head(work.embedder, data.classes, chosen["prompt"])
-    hits_N = _hits(work.embedder, work.vectors, head_CD, data)
+
+    def head(vectors: Vectors, labels: NDArray[Any]) -> NDArray[np.bool_]:
+        return single_ranks(logits(work.embedder, vectors, head_CD), labels) < 1
+
     rows: list[Row] = []
-    if data.groups:
-        for group in dict.fromkeys(data.groups):
-            mine = np.array([one == group for one in data.groups])
-            hits, n = int(hits_N[mine].sum()), int(mine.sum())
-            rows.append(share_row(data.name, group, "plain", "top1", hits, n, len(data.classes)))
+    hits_N = head(work.vectors, data.labels)
+    for group in dict.fromkeys(data.groups):
+        mine = np.array([one == group for one in data.groups])
+        rows.append(
+            share_row(data.name, group, "plain", "top1", int(hits_N[mine].sum()), int(mine.sum()), len(data.classes))
+        )
+    pool = [(data, work.vectors)]
+    probes: tuple[ReferenceProbe, ...] = ()
+    why = ""
+    found = _reference(work.spec, work.root, data.labels)
+    if isinstance(found, str):
+        why = found
+    else:
+        fit, vectors = embed(work.embedder, found[0], work.told(len(found[0])))
+        probes = reference_probes(vectors, fit.labels, fit.keys)
+        if work.spec.reference:
+            pool.append(embed(work.embedder, found[1], work.told(len(found[1]))))
+    details: dict[str, Any] = {}
+    if work.spec.reference:
+        of_styles, shifts = style_shifts(data.name, pool, work.spec.reference, head, probes, why)
+        rows += of_styles
+        details["style_shifts"] = [one.to_json() for one in shifts]
     part = _part(data, chosen["pictures"])
-    cells: list[tuple[str, int]] = [(kind, strength) for kind in CORRUPTIONS for strength in STRENGTHS]
-    told = work.told(len(part) * (len(cells) + 1))
-
-    def judged(number: int, kind: str, strength: int) -> Any:
-        images = Corrupted(part.images, part.keys, kind, strength, chosen["seed"])
-        vectors = work.embedder.embed_images(images, progress=lambda done: told(number * len(part) + done))
-        return _hits(work.embedder, vectors, head_CD, part)
-
-    clean_N = judged(0, cells[0][0], 0)  # as the others, but for the corruption: large pictures are made smaller first
-    corrupted = {cell: judged(number, *cell) for number, cell in enumerate(cells, start=1)}
-    found = corruption_result(data.name, "plain", clean_N, corrupted, len(data.classes))
-    clean, *each = found.rows
-    value, low, high = (float(end if end is not None else np.nan) for end in astuple(found.mean))
-    mean = replace(clean, split="corrupted", value=value, low=low, high=high, interval="normal")
-    return Outcome((*rows, clean, mean, *each), {"corruptions": found.to_json(), "pictures": part.made})
-
-
-def _hits(embedder: BaseEmbedder, vectors: Vectors, head_CD: Vectors, data: Labelled) -> Any:
-    return single_ranks(logits(embedder, vectors, head_CD), data.labels) < 1
+    told = work.told(len(part) * (1 + len(CORRUPTIONS) * len(CORRUPTION_STRENGTHS)))
+    worse = corruptions(work.embedder, part, head, probes, chosen["seed"], told, why)
+    return Outcome((*rows, *worse.rows), {**details, **worse.details})
 
 
 def _part(data: Labelled, count: int) -> Labelled:
@@ -227,7 +286,7 @@ def _part(data: Labelled, count: int) -> Labelled:
     if len(data) <= count:
         return data
     order: Sequence[int] = sorted(range(len(data)), key=lambda i: fraction_of(f"corrupted {data.keys[i]}"))
-    return data.take(np.sort(np.array(order[:count])), made=f"{count} of the pictures, by a hash of each key")
+    return data.take(np.sort(np.array(order[:count])), made=f"{count:,} of the pictures, by a hash of each key")
 
 
 def _of_classes(spec: Spec) -> bool:
@@ -236,6 +295,7 @@ def _of_classes(spec: Spec) -> bool:
 
 TASKS: Mapping[Task, Kind] = {
     "zero-shot": Kind(_of_classes, _zero_shot_settings, _zero_shot),
+    "prompt-choice": Kind(_of_classes, _prompt_choice_settings, _prompt_choice),
     "retrieval": Kind(lambda spec: not _of_classes(spec), lambda spec, root, data, seed: {"seed": seed}, _retrieval),
     "linear": Kind(_of_classes, _probe_settings, _linear),
     "few-shot": Kind(_of_classes, _few_shot_settings, _few_shot),

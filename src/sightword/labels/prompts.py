@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from sightword.errors import RequestError
 
@@ -12,6 +13,18 @@ PLAIN = ("{}",)
 
 PHOTO = ("a photo of a {}.",)
 """CLIP's own first template (arXiv 2103.00020, section 3.1.4)."""
+
+GENERAL = (
+    "itap of a {}.",
+    "a bad photo of the {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+)
+"""The seven that CLIP's authors published as enough for ImageNet, of the eighty that they had tried on it ("itap" is "I
+took a picture"; the grammar is theirs)."""
 
 
 def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
@@ -41,6 +54,19 @@ def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
         if template.count("{}") != 1:
             raise RequestError(f"the prompt template {template!r} needs exactly one {{}} where the label goes")
     return tuple(templates)
+
+
+def read_templates(path: str | Path) -> tuple[str, ...]:
+    """A template a line; empty lines and repeated ones do not count. Raises RequestError."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as failure:
+        reason = failure.strerror if isinstance(failure, OSError) else "it is no text in UTF-8"
+        raise RequestError(f"{path}: prompt templates could not be read from it ({reason})") from None
+    try:
+        return check_templates([*dict.fromkeys(filter(None, (line.strip() for line in lines)))])
+    except RequestError as wrong:
+        raise RequestError(f"{path}: {wrong}") from None
 
 
 def expand(pattern: str) -> tuple[str, ...]:

@@ -4,51 +4,63 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
-from sightword.data.emoji import EmojiBenchmark, is_unseen, read_emoji
+from sightword.data.emoji import VENDORS, EmojiBenchmark, read_emoji
 from sightword.data.labelled import Labelled
-from sightword.data.pairs import Pair
+from sightword.data.pairs import Pair, PairList
 from sightword.data.readers.arrays import arrays, unpacked
 from sightword.data.readers.base import Reader, Split, numbered, read_lines
 from sightword.errors import RequestError
 
 _GROUP = re.compile(r"# (group|subgroup): (.+)")
+EmojiName: TypeAlias = Literal["vendors", "names", "groups", "flags", "unseen flags"]
 _TESTED = re.compile(r"([0-9A-F ]+?)\s*; [a-z-]+\s*#")
 
 
 class EmojiTest(Reader):
     """test: `vendors` (styles that training never met, among all names), `names` (names that it never met, by all
-    vendors, among themselves: a test alone), `groups` (Unicode's nine groups, of both tests together) or `flags` (the
-    flags of countries and regions: where is this?). The drawings of five vendors train, those of the two others test.
-    groups: the vendors.
+    vendors, among themselves: a test alone), `groups` (Unicode's nine groups, of both tests together), `flags` (the
+    flags of countries and regions: where is this?) or `unseen flags` (those of names that training never met, by all
+    vendors, among all flags: a test alone). The drawings of five vendors train, those of the two others test. groups:
+    the vendors.
     """
 
     kind: Literal["emoji"] = "emoji"
-    test: Literal["vendors", "names", "groups", "flags"]
+    test: EmojiName
 
     def has(self, root: Path, split: Split) -> bool:
-        return split == "test" or (split == "train" and self.test != "names")
+        return split == "test" or (split == "train" and self.test not in ("names", "unseen flags"))
 
     def read(self, root: Path, split: Split, name: str) -> Labelled:
-        pairs, classes, class_of = _TESTS[self.test](_benchmark(), split)
-        place = {name: number for number, name in enumerate(classes)}
-        return Labelled(
-            name,
-            split,
-            [pair.image for pair in pairs],
-            np.array([place[class_of(pair)] for pair in pairs], np.int64),
-            classes,
-            [pair.key for pair in pairs],
-            groups=[pair.group for pair in pairs],
-        )
+        return emoji_test(_benchmark(), self.test, split, name)
+
+
+def emoji_test(benchmark: EmojiBenchmark, test: EmojiName, split: Split, name: str) -> Labelled:
+    """As `EmojiTest` reads it."""
+    return emoji_labelled(*_TESTS[test](benchmark, split), split, name)
+
+
+def emoji_labelled(
+    pairs: Sequence[Pair], classes: tuple[str, ...], class_of: Callable[[Pair], str], split: Split, name: str
+) -> Labelled:
+    place = {one: number for number, one in enumerate(classes)}
+    return Labelled(
+        name,
+        split,
+        [pair.image for pair in pairs],
+        np.array([place[class_of(pair)] for pair in pairs], np.int64),
+        classes,
+        [pair.key for pair in pairs],
+        groups=[VENDORS[pair.group] for pair in pairs],
+    )
 
 
 @cache
@@ -77,21 +89,26 @@ def _of_groups(benchmark: EmojiBenchmark, split: Split) -> _Test:
 
 
 def _of_flags(benchmark: EmojiBenchmark, split: Split) -> _Test:
+    return _flags(benchmark.train if split == "train" else benchmark.unseen_vendors, benchmark)
+
+
+def _of_unseen_flags(benchmark: EmojiBenchmark, split: Split) -> _Test:
+    return _flags(benchmark.unseen_names, benchmark)
+
+
+def _flags(source: PairList, benchmark: EmojiBenchmark) -> _Test:
+    """Of one source, among the flags of all."""
     every = (benchmark.train, benchmark.unseen_vendors, benchmark.unseen_names)
-    flags = [pair for source in every for pair in source.pairs if _is_place(pair)]
-    trained = {pair.group for pair in benchmark.train.pairs}
-    # An unseen name stays unseen: no drawing of it trains.
-    pairs = [
-        pair for pair in flags if (pair.group in trained and not is_unseen(pair.name)) == (split == "train")
-    ]  # fmt: skip
-    return pairs, tuple(sorted({pair.name for pair in flags})), lambda pair: pair.name
+    names = {pair.name for one in every for pair in one.pairs if _is_place(pair)}
+    return [pair for pair in source.pairs if _is_place(pair)], tuple(sorted(names)), lambda pair: pair.name
 
 
-_TESTS: Mapping[str, Callable[[EmojiBenchmark, Split], _Test]] = {
+_TESTS: Mapping[EmojiName, Callable[[EmojiBenchmark, Split], _Test]] = {
     "vendors": _of_vendors,
     "names": _of_names,
     "groups": _of_groups,
     "flags": _of_flags,
+    "unseen flags": _of_unseen_flags,
 }
 
 
