@@ -147,6 +147,16 @@ def make_folder(folder: Path) -> None:
         raise SightwordError(f"{folder}: the folder could not be made ({failure.strerror or failure})") from None
 
 
+def check_writable(folder: Path) -> None:
+    """Make a folder, and raise SightwordError where nothing can be written there: before the work, not after it."""
+    make_folder(folder)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as failure:
+        raise SightwordError(f"{folder}: cannot be written to ({failure.strerror or failure})") from None
+
+
 def cache_folder(name: str) -> Path | None:
     """A folder of this name in `$SIGHTWORD_CACHE`, or else in `sightword` of the user's cache folder
     (`$XDG_CACHE_HOME`, `~/.cache`). None where SIGHTWORD_CACHE is empty: then nothing is to be kept."""

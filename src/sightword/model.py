@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,10 @@ from sightword.labels.zero_shot import zero_shot
 from sightword.towers.dual import DualEncoder
 
 if TYPE_CHECKING:
+    from sightword.dense.segmenter import Segmenter
     from sightword.evaluation.runner import Evaluation
     from sightword.evaluation.tasks import Task
+    from sightword.towers.patch_rules import Rule
 
 
 class Model(Embedder):
@@ -32,6 +34,24 @@ class Model(Embedder):
     def classifier(self, labels: Sequence[str], templates: Sequence[str] = PLAIN) -> Classifier:
         """A zero-shot classifier. templates: sentences with `{}` for the label; several are averaged."""
         return zero_shot(self, labels, templates)
+
+    def segmenter(
+        self,
+        labels: Sequence[str] | Mapping[str, Sequence[str]],
+        templates: Sequence[str] = PLAIN,
+        rule: Rule | None = None,
+        short: int | None = None,
+        step: int | None = None,
+        scale: float | None = None,
+        threshold: float | None = None,
+        refine: bool = False,
+    ) -> Segmenter:
+        """What tells for each pixel of a picture which label fits best; see `Segmenter`. labels: {"car": ["car",
+        "automobile"]} gives a label several names. Needs no training; a model that was trained on pixels is used as it
+        was trained."""
+        from sightword.dense.segmenter import Segmenter
+
+        return Segmenter(self, labels, templates, rule, short, step, scale, threshold, refine)
 
     def push(
         self,

@@ -52,6 +52,21 @@ OPTIONS = {
     },
     "fetch": {"--json", "--name", "--out", "--revision"},
     "quickstart": {"--device", "--json", "--out", "--recipe", "--seed", "--set", "--started"},
+    "segment": {
+        "--device",
+        "--json",
+        "--labels",
+        "--model",
+        "--out",
+        "--overlay",
+        "--precision",
+        "--refine",
+        "--rule",
+        "--short",
+        "--step",
+        "--templates",
+        "--threshold",
+    },
     "train": {"--device", "--json", "--out", "--recipe", "--seed", "--set"},
 }
 

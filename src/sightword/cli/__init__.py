@@ -26,6 +26,7 @@ VERBS = (
     "quickstart",
     "train",
     "classify",
+    "segment",
     "evaluate",
     "embed",
     "convert",

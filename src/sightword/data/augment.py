@@ -10,12 +10,14 @@ import math
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from pydantic import AfterValidator, Field
 
 from sightword.config import Config
 from sightword.data.fast_images import is_small, resized_by_torch
 from sightword.data.images import FILTERS, ImageSpec, draw_on, flatten, is_strip
+from sightword.data.pairs import VOID
 
 
 def _rising(span: tuple[float, float]) -> tuple[float, float]:
@@ -59,17 +61,11 @@ class Frame(NamedTuple):
         fast = picture.mode == "RGB" and not is_small(picture.size)
         if self.crop is None:
             return spec.fit(flatten(picture, self.ground))
-        share, ratio, across, down = self.crop
-        # The crop is a share of the largest centred square, so that the aspect ratio of a photo is not squashed.
-        side = min(picture.size) * share
-        width, height = side * ratio, side / ratio
-        left, top = across * (picture.width - width), down * (picture.height - height)
-        margin = math.ceil(max(0.0, -left, -top, left + width - picture.width, top + height - picture.height))
+        margin, box = self._box(picture.size)
         if margin:
             wider = Image.new("RGB", (picture.width + 2 * margin, picture.height + 2 * margin), self.ground)
-            picture, left, top = draw_on(wider, picture, (margin, margin)), left + margin, top + margin
+            picture = draw_on(wider, picture, (margin, margin))
         picture = flatten(picture, self.ground)
-        box = (left, top, min(left + width, picture.width), min(top + height, picture.height))
         target = spec.size, spec.size
         if not fast:
             return picture.resize(target, FILTERS[spec.interpolation], box=box)
@@ -77,6 +73,30 @@ class Frame(NamedTuple):
         first, last = (math.floor(box[0]), math.floor(box[1])), (math.ceil(box[2]), math.ceil(box[3]))
         part = picture.crop((*first, *last))
         return resized_by_torch(part, part.size, target, spec.interpolation)
+
+    def cut_mask(self, mask: Image.Image) -> Image.Image:
+        """The same part of a mask (mode I): no labels are mixed, and what is beside the picture is VOID."""
+        if self.crop is None:
+            return self.spec.fit(mask, void=VOID)
+        margin, box = self._box(mask.size)
+        if margin:
+            wider = Image.new("I", (mask.width + 2 * margin, mask.height + 2 * margin), VOID)
+            wider.paste(mask, (margin, margin))
+            mask = wider
+        return mask.resize((self.spec.size, self.spec.size), Image.Resampling.NEAREST, box=box)
+
+    def _box(self, size: tuple[int, int]) -> tuple[int, tuple[float, float, float, float]]:
+        """Of a picture of `size`: how many pixels it must be wider on each side, and the crop in what is then there."""
+        assert self.crop is not None
+        share, ratio, across, down = self.crop
+        # The crop is a share of the largest centred square, so that the aspect ratio of a photo is not squashed.
+        side = min(size) * share
+        width, height = side * ratio, side / ratio
+        left, top = across * (size[0] - width), down * (size[1] - height)
+        margin = math.ceil(max(0.0, -left, -top, left + width - size[0], top + height - size[1]))
+        if margin:
+            left, top = left + margin, top + margin
+        return margin, (left, top, min(left + width, size[0] + 2 * margin), min(top + height, size[1] + 2 * margin))
 
 
 class Augment(Config):
@@ -140,6 +160,16 @@ class Augment(Config):
                 picture = before.copy()  # it may be its owner's
             picture.paste(tuple(rng.integers(0, 256, 3).tolist()), (left, top, left + width, top + height))
         return np.asarray(picture)
+
+    def finish_mask(self, mask: NDArray[np.int16], frame: Frame, rng: np.random.Generator) -> NDArray[np.int16]:
+        """What `finish` does to the places of the pixels, done to a mask. rng: as it was before the picture's turn."""
+        part = frame.cut_mask(Image.fromarray(mask.astype(np.int32)))
+        if self.rotate:
+            angle = float(rng.uniform(-self.rotate, self.rotate))
+            part = part.rotate(angle, Image.Resampling.NEAREST, fillcolor=VOID)
+        if self.flip and rng.random() < self.flip:
+            part = part.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return np.asarray(part, dtype=np.int16)
 
     @property
     def _changes(self) -> bool:

@@ -7,6 +7,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
@@ -36,9 +37,20 @@ class InFile(ABC):
         return -1
 
 
-# A path, the bytes of a file, a file inside another, a PIL image, or an array: uint8 [H, W], [H, W, 1], [H, W, 3] or
-# [H, W, 4].
-ImageLike: TypeAlias = "str | Path | bytes | InFile | Image.Image | np.ndarray[Any, Any]"
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A picture that is made whenever it is opened. name: in messages. make: raises ImageError where it cannot."""
+
+    name: str
+    make: Callable[[], Image.Image]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# A path, the bytes of a file, a file inside another, one that is made, a PIL image, or an array: uint8 [H, W],
+# [H, W, 1], [H, W, 3] or [H, W, 4].
+ImageLike: TypeAlias = "str | Path | bytes | InFile | Made | Image.Image | np.ndarray[Any, Any]"
 Resample: TypeAlias = Literal["bicubic", "bilinear"]
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -69,10 +81,10 @@ class ImageSpec(Config):
         picture = flatten(open_image(image, orient=self.orient), self.background)
         return np.asarray(self.fit(picture))
 
-    def fit(self, picture: Image.Image) -> Image.Image:
-        """Resize and crop or pad."""
+    def fit(self, picture: Image.Image, void: int | None = None) -> Image.Image:
+        """Resize and crop or pad. void: given for a mask (mode I), what lies beside it; its numbers are not mixed."""
         n, (width, height) = self.size, picture.size
-        filter_ = FILTERS[self.interpolation]
+        filter_ = FILTERS[self.interpolation] if void is None else Image.Resampling.NEAREST
         scaled = self.scaled(width, height)
         if self.resize == "shortest" and is_strip(width, height) and min(width, height) != n:
             # A strip of 1 x 100,000 pixels would grow to gigabytes when its short side is brought to n: only what the
@@ -82,15 +94,15 @@ class ImageSpec(Config):
             start, stop = offset * long / whole, (offset + n) * long / whole
             box = (0, start, short, stop) if width <= height else (start, 0, stop, short)
             return picture.resize((n, n), filter_, box=box)
-        return self.window(picture if scaled == picture.size else picture.resize(scaled, filter_))
+        return self.window(picture if scaled == picture.size else picture.resize(scaled, filter_), void)
 
-    def window(self, scaled: Image.Image) -> Image.Image:
-        """The middle of a scaled picture, or the picture on its ground."""
+    def window(self, scaled: Image.Image, void: int | None = None) -> Image.Image:
+        """The middle of a scaled picture, or the picture on its ground; void: as in `fit`."""
         n, (width, height) = self.size, scaled.size
         if (width, height) == (n, n):
             return scaled
         if self.resize == "longest":
-            ground = Image.new("RGB", (n, n), (self.fill,) * 3)
+            ground = Image.new("RGB", (n, n), (self.fill,) * 3) if void is None else Image.new("I", (n, n), void)
             # The odd pixel of the padding goes last.
             ground.paste(scaled, ((n - width) // 2, (n - height) // 2))
             return ground
@@ -136,7 +148,7 @@ def is_strip(width: int, height: int) -> bool:
 
 def describe(image: ImageLike) -> str:
     """A short name for messages."""
-    if isinstance(image, str | Path | InFile):
+    if isinstance(image, str | Path | InFile | Made):
         return str(image)
     if isinstance(image, bytes):
         return f"image of {len(image):,} bytes"
@@ -160,7 +172,7 @@ def open_image(
     stays on. Raises ImageError for whatever cannot be read.
     """
     name = describe(image)
-    with _readable(image, name):
+    with readable(image, name):
         if isinstance(image, np.ndarray):
             return _from_array(image, name)
         picture = _opened(image, name)
@@ -174,7 +186,7 @@ def read_size(image: ImageLike) -> tuple[int, int]:
     name = describe(image)
     if isinstance(image, Image.Image):
         return image.size
-    with _readable(image, name):
+    with readable(image, name):
         if isinstance(image, np.ndarray):
             return _from_array(image, name).size
         with _opened(image, name) as picture:
@@ -193,7 +205,7 @@ def open_reduced(image: ImageLike, wanted: Callable[[tuple[int, int], int], tupl
     """As `open_image`, with less work. wanted: from size and orientation to the smallest size that is enough. The file
     of a JPEG is decoded at 1/2, 1/4 or 1/8 of its size (rounded up) where that is no less."""
     name = describe(image)
-    with _readable(image, name):
+    with readable(image, name):
         if isinstance(image, np.ndarray):
             picture = _from_array(image, name)
             return Reduced(picture, picture.size, 1)
@@ -211,6 +223,8 @@ def _opened(image: ImageLike, name: str) -> Image.Image:
     """A PIL image, of which only the header need be read."""
     if isinstance(image, Image.Image):
         return image
+    if isinstance(image, Made):
+        return image.make()
     if isinstance(image, InFile):
         image = image.read()
     if not isinstance(image, str | Path | bytes):
@@ -221,7 +235,7 @@ def _opened(image: ImageLike, name: str) -> Image.Image:
 
 
 @contextmanager
-def _readable(image: ImageLike, name: str) -> Generator[None, None, None]:
+def readable(image: ImageLike, name: str) -> Generator[None, None, None]:
     """What Pillow raises, as an ImageError that says what is wrong."""
     try:
         yield

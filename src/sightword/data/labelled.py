@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sightword.data.cleaning import Clean, clean
-from sightword.data.images import ImageLike, InFile
+from sightword.data.images import ImageLike, InFile, Made
 from sightword.data.pairs import Skipped
 from sightword.errors import ImageError, RequestError
 
@@ -214,6 +214,8 @@ def _size_of(image: ImageLike) -> int:
             return -1
     if isinstance(image, InFile):
         return image.size
+    if isinstance(image, Made):
+        return -1
     if isinstance(image, bytes):
         return len(image)
     return len(image.tobytes()) if isinstance(image, Image.Image) else image.nbytes
@@ -226,6 +228,8 @@ def bytes_of(image: ImageLike) -> bytes:
             return Path(image).read_bytes()
         if isinstance(image, InFile):
             return image.read()
+        if isinstance(image, Made):
+            return image.make().tobytes()
     except (OSError, ImageError):
         return b""
     return image if isinstance(image, bytes) else image.tobytes()

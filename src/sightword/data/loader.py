@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sightword.data.augment import Augment, Picture
 from sightword.data.images import ImageSpec, open_image
 from sightword.data.kept import KeptPictures, expected_bytes
 from sightword.data.order import sample_rng, share_of
-from sightword.data.pairs import Batch, Pair, Skipped, Source, label_id
+from sightword.data.pairs import VOID, Batch, Pair, Skipped, Source, Truth, label_id
 from sightword.data.tokenizer import Tokenizer
 from sightword.data.walk import Walk, walk
-from sightword.errors import ImageError
+from sightword.errors import ImageError, RequestError
 
 _LOOKED_AT = 512  # pictures whose sizes stand for those of all
 _SMALLEST = 1024  # bytes; a source of so many small pictures is not even looked at
@@ -35,6 +37,8 @@ class Sample:
     key: str
     draw: int
     place: int
+    labels: tuple[str, ...] = ()
+    mask: NDArray[np.int16] | None = None
 
 
 @dataclass
@@ -111,15 +115,20 @@ class Loader:
         rng = sample_rng(self.seed, epoch, index)
         caption, text = self._text(pair, rng)
         frame = self.augment.frame(self.spec, rng)
+        # A mask is of the picture as it is stored.
+        enough = frame.enough if pair.mask is None else _whole
         try:
             if self.kept is None:
-                picture = open_image(pair.image, orient=self.spec.orient, enough=frame.enough)
+                picture = open_image(pair.image, orient=self.spec.orient, enough=enough)
             else:
-                picture = self.kept.open(index, pair.image, frame.enough)
+                picture = self.kept.open(index, pair.image, enough)
+            found = None if pair.mask is None else read_mask(pair.mask, len(pair.texts), picture.size)
         except ImageError as error:
             return Skipped(pair.key, error.reason)
+        mask = None if found is None else self.augment.finish_mask(found, frame, copy.deepcopy(rng))
         pixels = self.augment.finish(picture, frame, rng)
-        return Sample(pixels, text, caption, pair.name, pair.key, int(rng.integers(2**62)), index)
+        labels = () if mask is None else pair.texts
+        return Sample(pixels, text, caption, pair.name, pair.key, int(rng.integers(2**62)), index, labels, mask)
 
     def _text(self, pair: Pair, rng: np.random.Generator) -> tuple[str, str]:
         """A text of the pair, and the sentence that it stands in."""
@@ -146,4 +155,39 @@ class Loader:
             skipped=tuple(outcome for outcome in outcomes if isinstance(outcome, Skipped)),
             texts=tuple(sample.text for sample in samples),
             places=tuple(sample.place for sample in samples),
+            truth=_truth(samples),
         )
+
+
+def read_mask(mask: Callable[[], NDArray[np.int16]], labels: int, size: tuple[int, int]) -> NDArray[np.int16]:
+    """The mask of a picture of `size` (width, height) with so many labels. Raises ImageError where it cannot be its."""
+    found = mask()
+    if found.shape != size[::-1]:
+        height, width = found.shape
+        raise ImageError("mask", f"the mask has {width}x{height} pixels, and the picture {size[0]}x{size[1]}")
+    low, high = int(found.min()), int(found.max())
+    if low < VOID or high >= labels:
+        raise ImageError(
+            "mask",
+            f"the mask holds the label {low if low < VOID else high}, and the picture's {labels} labels are numbered "
+            f"from 0 ({VOID} is for pixels that do not count)",
+        )
+    return found
+
+
+def _whole(size: tuple[int, int]) -> tuple[int, int]:
+    return size
+
+
+def _truth(samples: Sequence[Sample]) -> Truth | None:
+    if not samples or samples[0].mask is None:
+        return None
+    first = samples[0]
+    for sample in samples:
+        if len(sample.labels) != len(first.labels):
+            raise RequestError(
+                f"{sample.key} has {len(sample.labels)} labels to choose from, and {first.key} {len(first.labels)}: "
+                "the pictures of a batch have as many each"
+            )
+    masks = np.stack([sample.mask for sample in samples if sample.mask is not None])
+    return Truth(torch.from_numpy(masks), tuple(sample.labels for sample in samples))

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sightword.data.pairs import VOID as VOID
 from sightword.errors import RequestError
-
-VOID = -1  # a pixel that does not count
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress, islice
@@ -29,6 +29,8 @@ class Pair:
     group: where the image comes from (a vendor, a camera, a site), for accuracy by group.
     key: names the pair in logs and reports.
     templates: the sentences that its texts stand in, where its source has its own.
+    mask: where there is truth for each pixel, gives it: int16 [H, W], as large as the image, which of the texts is
+        there; VOID does not count. The texts are then labels to choose from, and not all of them need be there.
     """
 
     image: ImageLike
@@ -37,10 +39,14 @@ class Pair:
     label: str = ""
     group: str = ""
     templates: tuple[str, ...] = ()
+    mask: Callable[[], NDArray[np.int16]] | None = None
 
     @property
     def name(self) -> str:
         return self.label or self.texts[0]
+
+
+VOID = -1  # in a mask: a pixel that does not count
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +181,29 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
+class Truth:
+    """What is at each pixel. masks: int16 [B, H, W], index into the labels of each picture, or VOID; labels: of each
+    picture, as many of one as of another."""
+
+    masks: Tensor
+    labels: tuple[tuple[str, ...], ...]
+
+    def to(self, device: torch.device | str) -> Truth:
+        return Truth(self.masks.to(device, non_blocking=True), self.labels)
+
+    def rows(self, rows: slice) -> Truth:
+        return Truth(self.masks[rows], self.labels[rows])
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """images: uint8 [B, 3, H, W]; tokens of one text an image; labels: int64 [B, 2], of the pair's label and of its
     caption: two pairs that agree in one of them are positives of each other; draws: int64 [B], a random number of each
     sample, from which the model in training draws what it needs, whatever the rank or the part of the batch; skipped:
     the pairs of this batch that could not be read; keep: int64 [B, K], the patches of each picture that the tower is to
     look at, all where there is none; texts: what the tokens are of; places: of the pairs in their source; theirs: a
-    teacher's unit vectors of the images and of the texts, [B, E] each."""
+    teacher's unit vectors of the images and of the texts, [B, E] each; truth: what is at each pixel, where the pairs
+    have masks."""
 
     images: Tensor
     tokens: Tokens
@@ -193,6 +215,7 @@ class Batch:
     texts: tuple[str, ...] = ()
     places: tuple[int, ...] = ()
     theirs: tuple[Tensor, Tensor] | None = None
+    truth: Truth | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         return replace(
@@ -203,6 +226,7 @@ class Batch:
             draws=self.draws.to(device, non_blocking=True),
             keep=None if self.keep is None else self.keep.to(device, non_blocking=True),
             theirs=None if self.theirs is None else (self.theirs[0].to(device), self.theirs[1].to(device)),
+            truth=None if self.truth is None else self.truth.to(device),
         )
 
     def rows(self, rows: slice) -> Batch:
@@ -218,6 +242,7 @@ class Batch:
             texts=self.texts[rows],
             places=self.places[rows],
             theirs=None if self.theirs is None else (self.theirs[0][rows], self.theirs[1][rows]),
+            truth=None if self.truth is None else self.truth.rows(rows),
         )
 
     def __len__(self) -> int:

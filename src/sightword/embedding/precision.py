@@ -41,8 +41,11 @@ def choose(asked: Precision, model: DualEncoder, device: torch.device) -> Chosen
 
 
 def convert(model: DualEncoder, precision: Chosen) -> None:
-    """The weights of both towers, in place. Scale and bias of the logits stay in float32."""
+    """The weights of both towers and of a dense part's decoder, in place. What makes scores stays in float32: scale and
+    bias of the logits, and what a dense part has behind its decoder."""
     model.image.to(DTYPES[precision])
+    if model.dense is not None:
+        model.dense.decoder.to(DTYPES[precision])
     model.text.to(DTYPES[precision])
 
 

@@ -20,7 +20,7 @@ from sightword.evaluation.emoji import Evidence, evaluate_emoji
 from sightword.evaluation.environment import SOFTWARE, device_name, versions
 from sightword.evaluation.report import Run, write_report
 from sightword.evaluation.retention import Retention
-from sightword.evaluation.validation import validation_row
+from sightword.evaluation.validation import dense_row, validation_row
 from sightword.files import whole_file
 from sightword.training.data import TrainingData, read_data
 from sightword.training.folder import MODEL, RECIPE
@@ -60,6 +60,8 @@ def run_training(
     retention = _retention(recipe, device) if len(data.validation) else None
 
     def validate(embedder: Embedder) -> dict[str, Any]:
+        if embedder.model.dense is not None:
+            return dense_row(embedder, data.validation, recipe.data.templates).to_json()
         row = validation_row(embedder, data.validation, data.names).to_json()
         return {**row, "retention": retention.measure(embedder)} if retention else row
 

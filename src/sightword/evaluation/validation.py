@@ -1,15 +1,22 @@
-"""Watching a run: how often a held-out picture finds its own text."""
+"""Watching a run: how often a held-out picture finds its own text; of dense training, how well the masks of held-out
+pictures are found."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
-from sightword.data.pairs import Pairs
+from sightword.data.images import flatten, open_image
+from sightword.data.loader import read_mask
+from sightword.data.pairs import Pair, Pairs
 from sightword.embedding.embedder import Embedder
 from sightword.evaluation.rows import Row, share_row
+from sightword.evaluation.segmentation import Overlap, Segmented, overlap
 from sightword.evaluation.zero_shot import embed_pairs
+from sightword.towers.dpt import enlarge
+from sightword.training.dense import LabelVectors, dense_spec
 
 
 def validation_row(embedder: Embedder, pairs: Pairs, names: Sequence[str]) -> Row:
@@ -19,3 +26,34 @@ def validation_row(embedder: Embedder, pairs: Pairs, names: Sequence[str]) -> Ro
     best_N = (pictures.vectors @ head_CD.T).argmax(axis=1)
     hits = int(np.sum([names[best] == pair.name for best, pair in zip(best_N, pictures.pairs, strict=True)]))
     return share_row("held-out pairs", "validation", "plain", "top1", hits, len(best_N), len(names))
+
+
+def dense_row(embedder: Embedder, pairs: Pairs, templates: Sequence[str]) -> Row:
+    """The mean over names of intersection over union, each picture held against its own labels. Pictures are seen
+    whole, as in training; a segmenter that goes over larger ones in windows sees them otherwise."""
+    labels = LabelVectors(embedder.model, embedder.tokenizer, templates, embedder.device)
+    found = Segmented(_overlap(embedder, pair, labels) for pair in pairs)
+    estimate = found.mean_iou()
+    return Row(
+        "held-out scenes",
+        "validation",
+        "plain",
+        "miou",
+        estimate.value,
+        estimate.low,
+        estimate.high,
+        len(pairs),
+        len(found.names),
+        "bootstrap",
+    )
+
+
+def _overlap(embedder: Embedder, pair: Pair, labels: LabelVectors) -> Overlap:
+    assert pair.mask is not None
+    spec = dense_spec(embedder.contract)
+    picture = flatten(open_image(pair.image, orient=spec.orient), spec.background)
+    truth_HW = read_mask(pair.mask, len(pair.texts), picture.size)
+    pixels = torch.from_numpy(np.array(spec.fit(picture))).to(embedder.device).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        scores = embedder.model.score_pixels(spec.normalise(pixels), labels(pair.texts))
+    return overlap(enlarge(scores, truth_HW.shape)[0].argmax(dim=0).cpu().numpy(), truth_HW, pair.texts)

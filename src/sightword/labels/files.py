@@ -55,13 +55,13 @@ class Classified:
         }
 
 
-def find_images(paths: Sequence[Path]) -> list[Path]:
-    """The files themselves, and the image files of folders at any depth, but for hidden ones. Raises RequestError for a
-    path that is not there, and for a folder without images."""
+def find_images(paths: Sequence[Path], wanted: Callable[[Path], bool] = is_image_file) -> list[Path]:
+    """The files themselves, and those of folders at any depth that are `wanted`, but for hidden ones. Raises
+    RequestError for a path that is not there, and for a folder without images."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if _shown(file.relative_to(path)) and is_image_file(file))
+            inside = sorted(file for file in path.rglob("*") if _shown(file.relative_to(path)) and wanted(file))
             inside = [file for file in inside if file.is_file()]
             if not inside:
                 raise RequestError(f"{path}: no image files in this folder")

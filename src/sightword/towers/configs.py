@@ -5,12 +5,13 @@ Apart from the towers, because a contract holds them where no torch is needed.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from sightword.config import Config, Positive, PositiveFloat
 
+Index = Annotated[int, Field(ge=0)]
 Activation: TypeAlias = Literal["quick_gelu", "gelu", "gelu_tanh"]
 NORM_EPS = 1e-5  # of every LayerNorm of OpenAI's CLIP
 # From a tower's width to the joint space: a matrix, a matrix and a bias, or nothing (the tower is as wide as that).
@@ -141,10 +142,45 @@ ImageConfig = Annotated[ViTConfig | ResNetConfig | BackboneConfig, Field(discrim
 TextTowerConfig = Annotated[TextConfig | TextEncoderConfig, Field(discriminator="kind")]
 
 
+class LSegConfig(Config):
+    """What LSeg (towers/lseg.py) puts onto a ViT, so that each pixel has a vector. size: pixels a side of the pictures
+    that it trains on, and of the windows in which it looks at others. hooks: the blocks whose tokens are taken, counted
+    from 0; four that share the depth evenly if not given. channels: of each of the four levels, the finest first;
+    features: of the decoder. readout: how the class token reaches the patches: `project` joins it to each of them,
+    `ignore` leaves it out. norm: in the residual units; `batch` is the paper's, whose statistics are those of the whole
+    batch. patches: the share of a pixel's vector that is its patch's, as the image tower itself has it in the joint
+    space; the rest is the decoder's. block: one of the paper's spatial regularisation blocks, applied `depth` times.
+    scale: 1 / temperature; learn_scale: whether it trains."""
+
+    kind: Literal["lseg"] = "lseg"
+    size: Positive
+    hooks: tuple[Index, Index, Index, Index] | None = None
+    channels: tuple[Positive, Positive, Positive, Positive] = (48, 64, 96, 96)
+    features: Positive = 64
+    readout: Literal["project", "ignore"] = "project"
+    norm: Literal["group", "batch", "none"] = "group"
+    patches: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    block: Literal["depthwise", "bottleneck"] = "bottleneck"
+    depth: Index = 0
+    activation: Literal["leaky_relu", "tanh"] = "leaky_relu"
+    scale: PositiveFloat = 1 / 0.07
+    learn_scale: bool = False
+
+
 class DualEncoderConfig(Config):
-    """bias: of a sigmoid model, whose logits are scale * cosine + bias."""
+    """bias: of a sigmoid model, whose logits are scale * cosine + bias. dense: what gives each pixel a vector, where
+    there is something."""
 
     embed_dim: Positive
     image: ImageConfig
     text: TextTowerConfig
     bias: bool = False
+    dense: LSegConfig | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A model without a dense part is written as it was before there were any: its fingerprint stays."""
+        values: dict[str, Any] = handler(self)
+        if self.dense is None:
+            values.pop("dense", None)
+        return values

@@ -13,10 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sightword.data.pairs import Tokens
+from sightword.errors import RequestError
 from sightword.towers.backbone import BackboneConfig, ImageBackbone, TextEncoder, TextEncoderConfig
 from sightword.towers.configs import DualEncoderConfig as DualEncoderConfig
 from sightword.towers.configs import ImageConfig as ImageConfig
 from sightword.towers.configs import TextTowerConfig as TextTowerConfig
+from sightword.towers.lseg import Found, LSeg
 from sightword.towers.resnet import ResNet, ResNetConfig
 from sightword.towers.text import TextConfig, TextTransformer
 from sightword.towers.tower import TextTower, Tower
@@ -27,7 +29,8 @@ MAX_SCALE = 100.0
 
 class DualEncoder(nn.Module):
     """Knows no files and no tokenizer. `log_scale` holds ln(1 / temperature), learned, from ln(1/0.07). A sigmoid model
-    has a `logit_bias` as well; the two begin at ln(10) and -10, as published."""
+    has a `logit_bias` as well; the two begin at ln(10) and -10, as published. dense: what gives each pixel a vector,
+    where the model was trained for that; the vectors of whole pictures are the towers' as ever."""
 
     def __init__(self, config: DualEncoderConfig) -> None:
         super().__init__()
@@ -36,12 +39,15 @@ class DualEncoder(nn.Module):
         self.text = _text_tower(config.text, config.embed_dim)
         self.log_scale = nn.Parameter(torch.tensor(math.log(10 if config.bias else 1 / 0.07)))
         self.logit_bias = nn.Parameter(torch.tensor(-10.0)) if config.bias else None
+        self.dense = make_dense(config)
 
     def lay_out(self) -> DualEncoder:
         """The image tower in the memory order that its layers are fastest in: channels last for convolutions (not for
         that of a ViT, whose patches do not overlap). In place; what it computes is the same up to rounding."""
         if self.config.image.kind != "vit":
             self.image.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.dense is not None:
+            self.dense.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self
 
     def encode_image(self, images_B3HW: Tensor, keep_BK: Tensor | None = None) -> Tensor:
@@ -52,6 +58,23 @@ class DualEncoder(nn.Module):
     def encode_text(self, tokens: Tokens) -> Tensor:
         """Tokens to unit vectors [B, D], in float32."""
         return unit(self.text(tokens))
+
+    def encode_pixels(self, images_B3HW: Tensor) -> Tensor:
+        """Normalised pictures to vectors of their pixels [B, D, h, w], in float32, at the dense part's stride (see
+        LSeg.vectors). Raises RequestError where there is none."""
+        dense, found = self._dense_found(images_B3HW)
+        return dense.vectors(found)
+
+    def score_pixels(self, images_B3HW: Tensor, labels: Tensor) -> Tensor:
+        """Normalised pictures, unit vectors of labels ([N, D], or [B, N, D] where each picture has its own): logits
+        [B, N, h, w] in float32, at the dense part's stride. Raises RequestError where there is none."""
+        dense, found = self._dense_found(images_B3HW)
+        return dense.scores(found, labels)
+
+    def _dense_found(self, images_B3HW: Tensor) -> tuple[LSeg, Found]:
+        if self.dense is None or not isinstance(self.image, ViT):
+            raise RequestError("this model gives no vectors of pixels: train a dense part (recipes/lseg-scenes.toml)")
+        return self.dense, self.dense(self.image, images_B3HW)
 
     @property
     def scale(self) -> Tensor:
@@ -64,11 +87,25 @@ class DualEncoder(nn.Module):
         That of a sigmoid model is free, as published: it may end above 100."""
         if self.logit_bias is None:
             self.log_scale.clamp_(0, math.log(MAX_SCALE))
+        if self.dense is not None:
+            self.dense.log_scale.clamp_(0, math.log(MAX_SCALE))
 
 
 def unit(vectors: Tensor) -> Tensor:
     """Of length 1 along the last dimension, in float32 at least."""
     return F.normalize(vectors if vectors.dtype == torch.float64 else vectors.float(), dim=-1)
+
+
+def make_dense(config: DualEncoderConfig) -> LSeg | None:
+    """Raises ValueError for an image tower that cannot have one."""
+    if config.dense is None:
+        return None
+    if config.image.kind != "vit" or config.image.queries is not None:
+        kind = "a ViT with queries" if config.image.kind == "vit" else repr(config.image.kind)
+        raise ValueError(
+            f"a dense part needs the patch tokens of a Vision Transformer (kind 'vit'), and the image tower is {kind}"
+        )
+    return LSeg(config.dense, config.image, config.embed_dim)
 
 
 def _image_tower(config: ViTConfig | ResNetConfig | BackboneConfig, embed_dim: int) -> Tower:

@@ -66,6 +66,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: 
     """Scaled dot-product attention, [B, H, L, W / H]. A CPU computes it in float32 also for a model in half precision:
     its kernel for bfloat16 takes twice as long at CLIP's lengths, forward and backward, and is less exact."""
     if q.device.type == "cpu" and q.dtype in (torch.bfloat16, torch.float16):
+        if mask is not None and mask.is_floating_point():
+            mask = mask.float()
         with torch.autocast("cpu", enabled=False):
             y = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask, is_causal=causal)
         return y.to(q.dtype)

@@ -42,8 +42,14 @@ class ProbePool(nn.Module):
         q = self.query(self.probe.to(x_BLW.dtype)).view(1, 1, *split).transpose(1, 2).expand(B, -1, -1, -1)
         k = self.key(x_BLW).view(B, L, *split).transpose(1, 2)
         v = self.value(x_BLW).view(B, L, *split).transpose(1, 2)
-        z_BW = self.out(attend(q, k, v).transpose(1, 2).reshape(B, W))
-        return z_BW + self.mlp(self.norm(z_BW))
+        return self._leave(self.out(attend(q, k, v).transpose(1, 2).reshape(B, W)))
+
+    def alone(self, x_BLW: Tensor) -> Tensor:
+        """What the probe would get from each token by itself: [B, L, W]."""
+        return self._leave(self.out(self.value(x_BLW)))
+
+    def _leave(self, z: Tensor) -> Tensor:
+        return z + self.mlp(self.norm(z))
 
 
 class QueryPool(nn.Module):
@@ -79,3 +85,7 @@ class QueryPool(nn.Module):
         k = self.key(x_BLW).view(B, L, *split).transpose(1, 2)
         v = self.value(x_BLW).view(B, L, *split).transpose(1, 2)
         return self.out(attend(q, k, v).transpose(1, 2).reshape(B, Q, D))
+
+    def alone(self, x_BLW: Tensor) -> Tensor:
+        """What a query would get from each token by itself: [B, L, D]."""
+        return self.out(self.value(self.norm_tokens(x_BLW)))

@@ -70,6 +70,11 @@ class AttentionPool(nn.Module):
         v = self.value(x_BLW).view(B, L, *split).transpose(1, 2)
         return self.out(attend(q, k, v).transpose(1, 2).reshape(B, W))
 
+    def alone(self, x_BWhw: Tensor) -> Tensor:
+        """What the query would get from each place by itself, [B, D, h, w]; the positions are left out, as in MaskCLIP
+        (arXiv 2112.01071, section 3.2)."""
+        return self.out(self.value(x_BWhw.movedim(1, -1))).movedim(-1, 1)
+
 
 class ResNet(Tower):
     def __init__(self, config: ResNetConfig, embed_dim: int) -> None:
@@ -108,10 +113,17 @@ class ResNet(Tower):
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
         """Pictures of another size than the tower's, a multiple of 32, take its positions resampled."""
+        return self.attention_pool(self._places(images_B3HW))
+
+    def embed_patches(self, images_B3HW: Tensor) -> Tensor:
+        """Each place of the last map in the joint space, [B, D, h, w], not normalised."""
+        return self.attention_pool.alone(self._places(images_B3HW))
+
+    def _places(self, images_B3HW: Tensor) -> Tensor:
         x = F.relu(self.norm1(self.conv1(images_B3HW)), inplace=True)
         x = F.relu(self.norm2(self.conv2(x)), inplace=True)
         x = F.relu(self.norm3(self.conv3(x)), inplace=True)
-        return self.attention_pool(self.layers(self.pool(x)))
+        return self.layers(self.pool(x))
 
     def stages(self) -> Sequence[nn.Module]:
         stem = (self.conv1, self.norm1, self.conv2, self.norm2, self.conv3, self.norm3)

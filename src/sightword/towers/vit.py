@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sightword.towers.configs import ViTConfig as ViTConfig
 from sightword.towers.layers import Block, projection
+from sightword.towers.patch_rules import Rule, run_block
 from sightword.towers.pooling import ProbePool, QueryPool
 from sightword.towers.positions import resample
 from sightword.towers.tower import Tower
@@ -80,6 +81,47 @@ class ViT(Tower):
     def forward(self, images_B3HW: Tensor, keep_BK: Tensor | None = None) -> Tensor:
         """Pictures of another size than the tower's take its positions resampled. keep_BK: int64, the patches of each
         picture that are looked at, in rows from the top left; all without it."""
+        x_BLW, _ = self._embedded(images_B3HW, keep_BK)
+        *blocks, last = self.blocks
+        for block in blocks:
+            x_BLW = block(x_BLW)
+        # Only the class token of the last block is pooled.
+        x_BLW = last(x_BLW, only=0 if self.pool == "class" and self.query_pool is None else None)
+        return self.projection(self._pooled(x_BLW))
+
+    def hidden(self, images_B3HW: Tensor, after: Sequence[int]) -> tuple[list[Tensor], tuple[int, int]]:
+        """The tokens [B, L, W] that leave each of these blocks, counted from 0, and the grid (rows, columns) of the
+        patches; the class token comes first, where there is one. No norm or projection follows."""
+        x_BLW, grid = self._embedded(images_B3HW)
+        found: dict[int, Tensor] = {}
+        for number, block in enumerate(self.blocks[: max(after) + 1]):
+            x_BLW = block(x_BLW)
+            if number in after:
+                found[number] = x_BLW
+        return [found[number] for number in after], grid
+
+    def embed_patches(self, images_B3HW: Tensor, rule: Rule = "clip") -> Tensor:
+        """The patches themselves in the joint space, [B, D, h, w], not normalised. rule: of the last block (see
+        patch_rules). Where learned queries pool the tokens, a patch becomes what they would get from it alone."""
+        x_BLW, (h, w) = self._embedded(images_B3HW)
+        *blocks, last = self.blocks
+        for block in blocks:
+            x_BLW = block(x_BLW)
+        assert isinstance(last, Block)
+        return self.patches_of(run_block(last, x_BLW, rule, (h, w)), (h, w))
+
+    def patches_of(self, x_BLW: Tensor, grid: tuple[int, int]) -> Tensor:
+        """The tokens that leave the last block to patches in the joint space, [B, D, h, w], not normalised."""
+        x_BLW = x_BLW[:, x_BLW.shape[1] - grid[0] * grid[1] :]
+        if self.query_pool is not None:
+            x_BLW = self.query_pool.alone(x_BLW)
+        x_BLW = self.norm_out(x_BLW)
+        if self.attention_pool is not None:
+            x_BLW = self.attention_pool.alone(x_BLW)
+        return self.projection(x_BLW).transpose(1, 2).unflatten(2, grid)
+
+    def _embedded(self, images_B3HW: Tensor, keep_BK: Tensor | None = None) -> tuple[Tensor, tuple[int, int]]:
+        """What enters the first block, and the grid of the patches."""
         x_BWhw = self.patches(images_B3HW)
         grid = (x_BWhw.shape[2], x_BWhw.shape[3])
         x_BLW, class_tokens = x_BWhw.flatten(2).transpose(1, 2), int(self.class_token is not None)
@@ -90,13 +132,7 @@ class ViT(Tower):
         if keep_BK is not None:
             tokens_BK = F.pad(keep_BK + class_tokens, (class_tokens, 0))  # the class token, at 0, is always kept
             x_BLW = x_BLW.gather(1, tokens_BK[..., None].expand(-1, -1, x_BLW.shape[2]))
-        x_BLW = self.norm_in(x_BLW)
-        *blocks, last = self.blocks
-        for block in blocks:
-            x_BLW = block(x_BLW)
-        # Only the class token of the last block is pooled.
-        x_BLW = last(x_BLW, only=0 if self.pool == "class" and self.query_pool is None else None)
-        return self.projection(self._pooled(x_BLW))
+        return self.norm_in(x_BLW), grid
 
     def stages(self) -> Sequence[nn.Module]:
         tokens = [self.positions] if self.class_token is None else [self.class_token, self.positions]

@@ -87,10 +87,13 @@ def split(batch: Batch, count: int) -> list[Batch]:
 
 def refuse_batch_statistics(model: DualEncoder, what: str) -> None:
     """what: cuts the batch. Raise RequestError where the vectors of a picture depend on the batch it is in."""
-    for name, tower in (("image", model.image), ("text", model.text)):
-        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training for module in tower.modules()):
+    parts = {"image tower": model.image, "text tower": model.text, "dense part": model.dense}
+    for name, part in parts.items():
+        if part is None:
+            continue
+        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training for module in part.modules()):
             raise RequestError(
-                f"{what}: the {name} tower has BatchNorm layers, whose statistics are those of the whole batch: it "
+                f"{what}: the {name} has BatchNorm layers, whose statistics are those of the whole batch: it "
                 f"cannot be cut. Do without {what} (training.checkpoint_blocks saves memory as well), lock these "
-                "layers, or train a tower without them (a vit)"
+                "layers, or train a tower without them (a vit; model.dense.norm = 'group')"
             )

@@ -23,9 +23,10 @@ from sightword.errors import CheckpointError, RequestError
 from sightword.files import find_resource
 from sightword.towers.backbone import BackboneConfig, ImageBackbone, TextEncoder, TextEncoderConfig, load_backbone
 from sightword.towers.bert import bert_config, from_huggingface
-from sightword.towers.dual import DualEncoder, DualEncoderConfig
+from sightword.towers.dual import DualEncoder, DualEncoderConfig, make_dense
 from sightword.towers.efficientnet import from_lite_pytorch
 from sightword.towers.lora import add_lora
+from sightword.towers.lseg import LSegConfig
 from sightword.towers.resnet import ResNetConfig
 from sightword.towers.text import TextConfig
 from sightword.towers.vit import ViTConfig
@@ -80,11 +81,32 @@ def _from_checkpoint(recipe: Recipe, asked: StartedModel) -> Built:
     start = load_start(asked.start)
     start.model.image.lock(asked.image.train)
     start.model.text.lock(asked.text.train)
+    architecture = give_dense(start.model, asked.dense, asked.start)
     if asked.lora:
         adapt(start.model, asked.lora)
     licence = start.contract.licence if recipe.licence == UNKNOWN else recipe.licence
-    contract = start.contract.model_copy(update={"licence": licence, "provenance": {}})
+    changes = {"architecture": architecture, "licence": licence, "provenance": {}}
+    contract = start.contract.model_copy(update=changes)
     return Built(start.model, start.tokenizer, contract).saying(start=start.provenance())
+
+
+def give_dense(model: DualEncoder, asked: LSegConfig | None, where: str) -> DualEncoderConfig:
+    """A new dense part, or none, in place of the one that there may be; gives what the model then is. With it, all that
+    its loss does not reach is locked. where: begins the message. Raises RequestError for a tower that cannot have one.
+    """
+    model.config = model.config.model_copy(update={"dense": asked})
+    try:
+        model.dense = make_dense(model.config)
+    except ValueError as failure:
+        raise RequestError(f"{where}: {failure}") from None
+    if model.dense is not None:
+        stages = model.image.stages()[: 2 + max(model.dense.hooks)]
+        parts = [model.image] if asked and asked.patches else stages
+        reached = {id(parameter) for part in parts for parameter in part.parameters()}
+        for name, parameter in model.named_parameters():
+            if id(parameter) not in reached and not name.startswith("dense."):
+                parameter.requires_grad_(False)
+    return model.config
 
 
 def adapt(model: DualEncoder, asked: LoraRecipe) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sightword.data.emoji import EmojiBenchmark, read_emoji
+from sightword.data.masked_pairs import MaskedPairs
 from sightword.data.mixture import Mixture
-from sightword.data.pairs import PairList, Pairs, Source, split
+from sightword.data.pairs import PairList, Pairs, Source, fraction_of, split
+from sightword.data.scenes import Scenes, Split, Sprites, emoji_sprites, masked_scenes
 from sightword.data.sources import open_pairs
 from sightword.errors import RequestError
-from sightword.training.recipe import DataRecipe, SourceRecipe
+from sightword.training.recipe import DataRecipe, ScenesRecipe, SourceRecipe
 
 _TEXTS = 1_000_000  # pairs whose texts a tokenizer is trained on
 
@@ -45,9 +48,29 @@ def read_data(recipe: DataRecipe) -> TrainingData:
         train: Source = Mixture([train for train, _ in halves], weights, templates)
         held_out = Mixture([held for _, held in halves], weights, templates)
         return TrainingData(train, held_out, _names(held_out))
+    if recipe.source == "scenes":
+        return _scenes(recipe.scenes or ScenesRecipe(), recipe.validation)
     assert recipe.path is not None
     train, pairs = _read(recipe.path, recipe.validation)
     return TrainingData(train, pairs, _names(pairs))
+
+
+def _scenes(recipe: ScenesRecipe, share: float) -> TrainingData:
+    """Held out are scenes of a `share` of their number: of names that no training scene shows, where the recipe holds
+    names out, and otherwise of the same names."""
+    sprites = emoji_sprites()
+    kept_back = {name for name in {s.name for s in sprites} if fraction_of(f"held out: {name}") < recipe.names_held_out}
+    train = _composed(recipe, sprites.only(lambda name: name not in kept_back), "train", recipe.count)
+    count = round(share * recipe.count)
+    watched = sprites.only(lambda name: name in kept_back) if kept_back else sprites
+    held: Pairs = _composed(recipe, watched, "validation", count) if count else PairList([])
+    return TrainingData(train, held, ())
+
+
+def _composed(recipe: ScenesRecipe, sprites: Sprites, split: Split, count: int) -> MaskedPairs:
+    scenes = Scenes(sprites, split, count, recipe.size)
+    told = f"{split} {count} {recipe.size} {recipe.labels} {scenes.seed} {scenes.things} {scenes.tint}".encode()
+    return MaskedPairs(masked_scenes(scenes, recipe.labels), hashlib.sha256(sprites.fingerprint + told).digest())
 
 
 def _read(path: str | tuple[str, ...], validation: float, classes: str | None = None) -> tuple[Source, Source]:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sightword.data.pairs import Batch, Source, Tokens
+from sightword.data.pairs import Batch, Source, Tokens, Truth
 from sightword.embedding.embedder import find_device
 from sightword.errors import RequestError, SightwordError
 from sightword.training.folder import RECIPE
@@ -125,6 +125,8 @@ class Guard:
             "keep": batch.keep,
             "texts": list(batch.texts),
             "places": list(batch.places),
+            "masks": None if batch.truth is None else batch.truth.masks,
+            "choices": None if batch.truth is None else [list(labels) for labels in batch.truth.labels],
             "weights": self.setup.gathered(self.setup.model.state_dict()),
             "random": self._random,
         }
@@ -164,6 +166,7 @@ def replay(file: str | Path, recipe: Recipe, pairs: Source, device: str = "auto"
         keep=record["keep"],
         texts=tuple(record["texts"]),
         places=tuple(record["places"]),
+        truth=None if record["masks"] is None else Truth(record["masks"], tuple(map(tuple, record["choices"]))),
     )
     setup.teach(Path(file).parent)
     set_random_state(record["random"], setup.device)

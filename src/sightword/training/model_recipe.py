@@ -11,6 +11,7 @@ from sightword.config import Config, Positive, PositiveFloat
 from sightword.towers.backbone import BackboneConfig
 from sightword.towers.layers import Activation
 from sightword.towers.lora import LoraLayer
+from sightword.towers.lseg import LSegConfig
 from sightword.towers.resnet import ResNetConfig
 from sightword.towers.tower import Trainable
 from sightword.towers.vit import ViTConfig
@@ -86,12 +87,22 @@ class LoraRecipe(Config):
 class StartedModel(Config):
     """start: a checkpoint to train on from, anything that `sightword.load` reads: a folder of any family, OpenAI's
     archive, a name of the Hub (`org/name`, `org/name@revision`). Architecture, tokenizer, the treatment of pictures and
-    the temperature are the checkpoint's. image, text: what of each tower trains; all by default, beside LoRA none."""
+    the temperature are the checkpoint's. image, text: what of each tower trains; all by default, beside LoRA none.
+    dense: a new part that gives each pixel a vector (LSeg), on top of a Vision Transformer; the text tower is then left
+    as it is. Without it, one that the start has is left out."""
 
     start: str
     image: TunedTower = TunedTower()
     text: TunedTower = TunedTower()
     lora: LoraRecipe | None = None
+    dense: LSegConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dense_leaves_the_texts_alone(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("dense") is not None:
+            return {**values, "text": {"train": "none", **values.get("text", {})}}
+        return values
 
     @model_validator(mode="before")
     @classmethod
@@ -123,7 +134,9 @@ class StartedModel(Config):
         for name, tower in (("image", self.image), ("text", self.text)):
             if self.lora and name in self.lora.towers and tower.train not in ("none", "head"):
                 raise ValueError(f"beside model.lora, model.{name}.train is 'none' or 'head', not {tower.train!r}")
-        if self.lora is None and self.image.train == self.text.train == "none":
+        if self.dense and (self.lora or self.text.train != "none"):
+            raise ValueError("with model.dense, no text trains: text.train is 'none', and there is no model.lora")
+        if self.lora is None and self.dense is None and self.image.train == self.text.train == "none":
             raise ValueError("image.train and text.train are both 'none': nothing is left to train")
         return self
 

@@ -41,8 +41,20 @@ class SourceRecipe(Config):
         return self
 
 
+class ScenesRecipe(Config):
+    """Scenes of the benchmark's training vendors and names. count: how many different ones. size: pixels a side.
+    labels: that each picture is held against. names_held_out: the share of the names that no training scene shows; the
+    run is watched on scenes of these, which stand in for names that are never seen."""
+
+    count: Positive = 20_000
+    size: Positive = 128
+    labels: Annotated[int, Field(ge=2)] = 20
+    names_held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
 class DataRecipe(Config):
-    """source: `emoji` (the benchmark), `pairs` with `path`, or `mixture` with `sources`. path: a folder, a table, or
+    """source: `emoji` (the benchmark), `pairs` with `path`, `mixture` with `sources`, or `scenes` (pictures composed of
+    the emoji, with the truth of each pixel), which [data.scenes] describes. path: a folder, a table, or
     shards (WebDataset .tar, Parquet with bytes): a folder of them, a pattern, `{00000..00099}.tar`, a URL, or a list.
     validation: share of the pairs held out of training, on which the run is watched and its best snapshot chosen.
     tones: adds the emoji's skin-tone variants. templates, first_text: which text of a pair is shown, and in which
@@ -51,9 +63,10 @@ class DataRecipe(Config):
     ranks, or a multiple of it: each rank then fetches its own share of shards that are elsewhere, and not all of them
     (part of the order of the samples; batch_size is a multiple of it)."""
 
-    source: Literal["emoji", "pairs", "mixture"]
+    source: Literal["emoji", "pairs", "mixture", "scenes"]
     path: str | tuple[str, ...] | None = None
     sources: tuple[SourceRecipe, ...] = ()
+    scenes: ScenesRecipe | None = None
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.02
     tones: bool = False
     templates: Templates = ("{}",)
@@ -68,6 +81,8 @@ class DataRecipe(Config):
             raise ValueError("`path` is needed with source = 'pairs', and only there")
         if (self.source == "mixture") != bool(self.sources):
             raise ValueError("`sources` are needed with source = 'mixture', and only there: [[data.sources]] for each")
+        if self.scenes is not None and self.source != "scenes":
+            raise ValueError("[data.scenes] is for source = 'scenes' only")
         if len({source.weight is None for source in self.sources}) > 1:
             raise ValueError("either all of the `sources` have a `weight`, or none")
         return self
@@ -235,6 +250,31 @@ class Recipe(Config):
         sigmoid = training.get("loss") == "sigmoid"
         defaults = {"loss": "infonce", "scale": SIGMOID_SCALE if sigmoid else SCALE}
         return {"pixels": {}, **values, "training": {**defaults, **training}}
+
+    @model_validator(mode="after")
+    def _dense_is_trained_on_masks(self) -> Recipe:
+        dense = isinstance(self.model, StartedModel) and self.model.dense is not None
+        if dense != (self.data.source == "scenes"):
+            raise ValueError(
+                "`model.dense` is trained on masks, which data.source = 'scenes' has: give both, or neither"
+            )
+        if dense:
+            training = self.training
+            asked = {
+                "retention": self.retention is not None,
+                "augment.erase": self.augment.erase,
+                "training.loss": training.loss,
+                "training.bank": training.bank,
+                "training.teacher": training.teacher,
+                "training.wise": training.wise,
+                "training.drop_patches": training.drop_patches,
+                "training.sizes": training.sizes,
+                "training.compile": training.compile,
+                "training.parallel = 'fsdp'": training.parallel == "fsdp",
+            }
+            if refused := [key for key, given in asked.items() if given]:
+                raise ValueError(f"`{refused[0]}` does not go with `model.dense`: leave it out")
+        return self
 
     @model_validator(mode="after")
     def _lanes_have_equal_rows(self) -> Recipe:

@@ -20,8 +20,9 @@ from sightword.training.budget import Budget, probe_batch, saves_memory, spare_m
 from sightword.training.build import Built, build
 from sightword.training.compiling import compile_towers
 from sightword.training.data import training_texts
+from sightword.training.dense import DenseStepper, dense_spec, with_labels
 from sightword.training.fit import fit_projection
-from sightword.training.model_recipe import PretrainedImage
+from sightword.training.model_recipe import PretrainedImage, StartedModel
 from sightword.training.optimizer import Average
 from sightword.training.randomness import random_state, set_random_state
 from sightword.training.ranks import ALONE, World
@@ -120,7 +121,9 @@ def set_up(
     training = recipe.training
     if device.type == "cpu" and saves_memory(training):
         give_memory_back()
-    texts = training_texts(pairs, recipe.data.templates, recipe.data.first_text < 1)
+    dense = isinstance(recipe.model, StartedModel) and recipe.model.dense is not None
+    # The labels of a dense training are met on the way.
+    texts = [] if dense else training_texts(pairs, recipe.data.templates, recipe.data.first_text < 1)
     built = build(recipe, texts)
     guide = load_start(training.teacher.name) if training.teacher else None
     if guide:
@@ -131,7 +134,12 @@ def set_up(
     if training.wise:
         begun_as = {name: weight.clone() for name, weight in merge_lora(built.model, built.model.state_dict()).items()}
     model = built.model.to(device)
-    stepper = Stepper(model, built.contract, recipe, device, world)
+    stepper = (
+        DenseStepper(model, built.contract, recipe, device, world, built.tokenizer)
+        if dense
+        else Stepper(model, built.contract, recipe, device, world)
+    )
+    spec = dense_spec(built.contract)
     if not stepper.sharded:
         model.lay_out()  # FSDP takes no weights that are laid out otherwise than usual
     if weights is not None:
@@ -139,7 +147,7 @@ def set_up(
     loader = Loader(
         source=pairs,
         tokenizer=built.tokenizer,
-        spec=built.contract.image,
+        spec=spec,
         augment=recipe.augment,
         batch_size=training.batch_size,
         seed=recipe.seed,
@@ -154,7 +162,8 @@ def set_up(
         stepper.encoders.kept.learn(texts, built.tokenizer, device)
     if training.bank:
         stepper.hold_against(sorted({pair.name for pair in pairs}), built.tokenizer)
-    probe = probe_batch(built.contract.image, built.tokenizer, texts, device)
+    probe = probe_batch(spec, built.tokenizer, texts, device)
+    probe = with_labels(probe, pairs[0].texts) if dense else probe
     budget = step_budget(stepper, probe, training, loader.ahead if loader.workers else 0)
     budget.check(training, world.size)
     budget = keep_pictures(loader, recipe, budget, device)

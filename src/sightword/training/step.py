@@ -44,14 +44,13 @@ class Stepper:
         self.half = training.precision == "bf16" or (
             training.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
         )
-        self.objective = make_objective(training, model, world)
         self.rows = 0  # of the last batch, on all ranks
         self.norm = torch.zeros(())  # of the gradients, before they are clipped
         model.train()
         self.pieces = pieces(training, world)
         if self.pieces > 1 or world.size > 1:
             refuse_batch_statistics(model, "training.micro_batch" if self.pieces > 1 else "several ranks")
-        self.encoders = Encoders(model, contract.image, self.half)
+        self.encoders = self.make_encoders(contract)
         self.compiled: Compiled | None = None
         if training.compile and self.sharded:
             raise RequestError("training.compile and training.parallel = 'fsdp' do not go together: leave one out")
@@ -62,6 +61,20 @@ class Stepper:
         if training.checkpoint_blocks:
             recompute_blocks(model.image)
             recompute_blocks(model.text)
+
+    def make_encoders(self, contract: Contract) -> Encoders:
+        """What turns batches into the terms of the loss."""
+        self.objective = make_objective(self.recipe.training, self.model, self.world)
+        return Encoders(self.model, contract.image, self.half)
+
+    def loss(self, terms: Terms, batch: Batch) -> Tensor:
+        """Of the batch of all ranks, from the terms of this one's rows."""
+        return self.objective(terms, batch.labels, self.encoders.bank.labels if self.encoders.bank else None)
+
+    @property
+    def scale(self) -> Tensor:
+        """That of the logits."""
+        return self.model.scale
 
     def begin(self) -> None:
         """Share the model among the ranks, and make the optimizer of what each of them holds: before the first step,
@@ -78,7 +91,7 @@ class Stepper:
         figures of the step: loss, scale, lr and the norm of the gradient. An empty batch (nothing in it could be read
         by any rank) leaves none."""
         self.optimizer.zero_grad(set_to_none=True)
-        figures = {"loss": 0.0, "scale": float(self.model.scale.detach()), "lr": rate, "gradient": 0.0}
+        figures = {"loss": 0.0, "scale": float(self.scale.detach()), "lr": rate, "gradient": 0.0}
         (self.rows,) = self.world.total(len(batch))
         if self.rows:
             batch = (self.teacher(batch) if self.teacher else batch).to(self.device)
@@ -105,7 +118,7 @@ class Stepper:
         def loss_of(terms: Terms) -> Tensor:
             # Autocast is no more than leave to round here: the losses decide where that pays.
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
-                loss = self.objective(terms, batch.labels, self.encoders.bank.labels if self.encoders.bank else None)
+                loss = self.loss(terms, batch)
             if self.teacher:
                 told["task_loss"] = loss.detach()
                 loss = self.teacher.loss(loss, terms.image, terms.text, terms.scale, batch)

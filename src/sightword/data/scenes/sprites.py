@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -86,6 +86,11 @@ class Sprites(Sequence[Sprite]):
     def __reduce__(self) -> tuple[object, ...]:
         # To another process goes what they are, not what is remembered of them.
         return Sprites, (self.name, self._sprites, tuple(self.unseen_styles), self._on_white, self.skipped)
+
+    def only(self, wanted: Callable[[str], bool]) -> Sprites:
+        """The sprites whose names are wanted."""
+        kept = [sprite for sprite in self if wanted(sprite.name)]
+        return Sprites(self.name, kept, tuple(self.unseen_styles), self._on_white, self.skipped)
 
     @property
     def fingerprint(self) -> bytes:
