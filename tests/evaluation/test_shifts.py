@@ -140,7 +140,9 @@ def records(few_emoji: Any, model: Model, tmp_path_factory: pytest.TempPathFacto
         patched.setattr(packages, "_benchmark", lambda: few_emoji)
         patched.setattr("sightword.evaluation.robustness_task.CORRUPTED", 2)
         # The tests' model reads few words.
-        patched.setattr("sightword.evaluation.robustness_task.zero_shot_head", lambda model, names, _: _head(len(names), model))
+        patched.setattr(
+            "sightword.evaluation.robustness_task.zero_shot_head", lambda model, names, _: _head(len(names), model)
+        )
         wanted = find_data(["emoji_vendors", "emoji_names"], None)
         results = Results(tmp_path_factory.mktemp("results"))
         found = evaluate([Subject("a", model, 1)], wanted, results, ["robustness"])
