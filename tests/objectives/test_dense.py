@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from sightword.data.pairs import VOID
 from sightword.objectives import dense
-from sightword.objectives.dense import dense_cross_entropy
+from sightword.objectives.dense import dense_cross_entropy, named_patches, patch_cross_entropy
 
 
 def example() -> tuple[torch.Tensor, torch.Tensor]:
@@ -57,3 +57,22 @@ def test_half_precision_is_summed_in_float32():
     loss.backward()
     assert half.grad is not None
     assert half.grad.dtype == torch.bfloat16
+
+
+def test_patches_are_named_among_all_names():
+    generator = torch.Generator().manual_seed(0)
+    patches = torch.randn(2, 8, 2, 3, generator=generator, requires_grad=True)
+    names = torch.nn.functional.normalize(torch.randn(7, 8, generator=generator), dim=1)
+    mine = torch.tensor([[0, 3, 5], [6, 1, 2]])
+    masks = torch.randint(-1, 3, (2, 8, 9), generator=generator)
+    named = named_patches(patches, names[mine], names, torch.tensor(9.0))
+    loss = patch_cross_entropy(named, masks)
+    # By hand: each pixel's name, from its patch, among all seven.
+    unit = torch.nn.functional.normalize(patches, dim=1)
+    logits = 9 * torch.einsum("mc,bchw->bmhw", names, unit)
+    enlarged = logits.repeat_interleave(4, dim=2).repeat_interleave(3, dim=3)
+    target = torch.where(masks < 0, -1, mine.gather(1, masks.clamp(min=0).flatten(1)).view_as(masks))
+    wanted = torch.nn.functional.cross_entropy(enlarged, target, ignore_index=-1, reduction="sum")
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-6)
+    ours, theirs = (torch.autograd.grad(one, patches, retain_graph=True)[0] for one in (loss, wanted))
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)

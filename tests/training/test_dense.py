@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 import sightword
 from sightword.checkpoints.native import save_checkpoint
 from sightword.data.images import Made
+from sightword.data.masked import Masked, MaskedPicture
+from sightword.data.masked_pairs import MaskedPairs
 from sightword.data.pairs import VOID, Batch, Pair, PairList, Truth
 from sightword.errors import RequestError, SightwordError
 from sightword.evaluation.validation import dense_row
@@ -170,6 +173,29 @@ def test_pieces_of_a_batch_have_the_gradients_of_the_whole(recipe: Callable[...,
         torch.testing.assert_close(pieces[name], gradient, rtol=1e-4, atol=1e-6)
 
 
+def named() -> MaskedPairs:
+    """The same scenes, with all their labels known."""
+    pictures = [
+        MaskedPicture(pair.key, partial(Image.fromarray, np.asarray(pair.image)), pair.texts, pair.mask)
+        for pair in SCENES
+        if pair.mask
+    ]
+    return MaskedPairs(Masked("scenes", "train", pictures, NAMES), b"")
+
+
+def test_patches_named_among_all_names(recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch):
+    changes = ("model.dense.patches=0.5", "training.patch_loss=0.5", "training.checkpoint_blocks=true")
+    with pytest.raises(RequestError, match="say which labels there are in all"):
+        set_up(recipe(*changes), SCENES, torch.device("cpu"))
+    monkeypatch.setattr("tests.training.test_dense.SCENES", named())
+    whole, pieces = gradients(recipe(*changes)), gradients(recipe(*changes, "training.micro_batch=2"))
+    assert whole.keys() == pieces.keys()
+    for name, gradient in whole.items():
+        torch.testing.assert_close(pieces[name], gradient, rtol=1e-4, atol=1e-6)
+    without = gradients(recipe(changes[0]))
+    assert not torch.allclose(without["image.projection.weight"], whole["image.projection.weight"])
+
+
 def test_texts_and_what_the_loss_does_not_reach_get_no_gradient(recipe: Callable[..., Recipe]):
     found = gradients(recipe())
     assert not any(name.startswith("text.") for name in found)
@@ -252,6 +278,7 @@ def test_pictures_and_masks_that_do_not_belong_together_are_left_out(recipe: Cal
         (("training.drop_patches=0.5",), "`training.drop_patches` does not go with `model.dense`"),
         (("augment.erase=0.1",), "`augment.erase` does not go with `model.dense`"),
         (("training.loss=infonce",), "`training.loss` does not go with `model.dense`"),
+        (("training.patch_loss=0.5",), "set model.dense.patches"),
         (("model.text.train=all",), "with model.dense, no text trains"),
         (("model.dense.depht=1",), "unknown key 'model.dense.depht'; did you mean 'depth'"),
     ],

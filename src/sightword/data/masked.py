@@ -27,11 +27,13 @@ class MaskedPicture:
 
 @dataclass(frozen=True)
 class Masked:
-    """A split of a data set. pictures: cheap to reach; what each holds is made when it is asked for."""
+    """A split of a data set. pictures: cheap to reach; what each holds is made when it is asked for. names: all that
+    the labels of its pictures are drawn from, where that is known."""
 
     name: str
     split: str
     pictures: Sequence[MaskedPicture]
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.pictures):

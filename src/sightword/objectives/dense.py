@@ -1,7 +1,8 @@
 """The loss of LSeg (arXiv 2201.03546, section 3.3): at each pixel, the cross-entropy of a softmax over the labels that
-its picture is held against; pixels without a label do not count.
+its picture is held against; pixels without a label do not count. And a loss of our own beside it, which names each
+patch of the image tower among all names that training has: 20 labels a picture teach few names a step.
 
-Shapes: B batch, N labels, h x w the maps of scores, H x W the masks.
+Shapes: B batch, N labels of a picture, M names, C joint space, h x w maps of scores or patches, H x W the masks.
 """
 
 from __future__ import annotations
@@ -58,3 +59,26 @@ class _DenseCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, outside: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * outside, None, None
+
+
+def named_patches(patches_BChw: Tensor, labels_BNC: Tensor, names_MC: Tensor, scale: Tensor) -> Tensor:
+    """The log-probability of each of a picture's labels at each of its patches, [B, N, h, w], by a softmax of scaled
+    cosines over all names (of which the labels are some). labels, names: unit vectors."""
+    with torch.autocast(patches_BChw.device.type, enabled=False):
+        unit_BCP = F.normalize(patches_BChw.float().flatten(2), dim=1)
+        all_BP = (scale * names_MC @ unit_BCP).logsumexp(dim=1)
+        logits_BNP = scale * labels_BNC @ unit_BCP
+        return (logits_BNP - all_BP[:, None]).unflatten(2, patches_BChw.shape[2:])
+
+
+def patch_cross_entropy(named_BNhw: Tensor, masks_BHW: Tensor) -> Tensor:
+    """The sum over all pixels of what their patch says of their label, as -log. masks: as above."""
+    (B, N, h, w), (H, W) = named_BNhw.shape, masks_BHW.shape[1:]
+    device = masks_BHW.device
+    rows = torch.arange(H, device=device) * h // H
+    columns = torch.arange(W, device=device) * w // W
+    cell_HW = rows[:, None] * w + columns
+    counted_BHW = masks_BHW != VOID
+    place_BHW = masks_BHW.long().clamp(min=0) * (h * w) + cell_HW
+    pixels = named_BNhw.new_zeros(B, N * h * w).scatter_add_(1, place_BHW.flatten(1), counted_BHW.flatten(1).float())
+    return -(pixels.view_as(named_BNhw) * named_BNhw).sum()

@@ -62,16 +62,18 @@ class DualEncoder(nn.Module):
     def encode_pixels(self, images_B3HW: Tensor) -> Tensor:
         """Normalised pictures to vectors of their pixels [B, D, h, w], in float32, at the dense part's stride (see
         LSeg.vectors). Raises RequestError where there is none."""
-        dense, found = self._dense_found(images_B3HW)
+        dense, found = self.find_pixels(images_B3HW)
         return dense.vectors(found)
 
     def score_pixels(self, images_B3HW: Tensor, labels: Tensor) -> Tensor:
         """Normalised pictures, unit vectors of labels ([N, D], or [B, N, D] where each picture has its own): logits
         [B, N, h, w] in float32, at the dense part's stride. Raises RequestError where there is none."""
-        dense, found = self._dense_found(images_B3HW)
+        dense, found = self.find_pixels(images_B3HW)
         return dense.scores(found, labels)
 
-    def _dense_found(self, images_B3HW: Tensor) -> tuple[LSeg, Found]:
+    def find_pixels(self, images_B3HW: Tensor) -> tuple[LSeg, Found]:
+        """The dense part, and what it found in normalised pictures: all that its vectors and scores are made of. Raises
+        RequestError where there is none."""
         if self.dense is None or not isinstance(self.image, ViT):
             raise RequestError("this model gives no vectors of pixels: train a dense part (recipes/lseg-scenes.toml)")
         return self.dense, self.dense(self.image, images_B3HW)

@@ -68,7 +68,8 @@ def _scenes(recipe: ScenesRecipe, share: float) -> TrainingData:
 
 
 def _composed(recipe: ScenesRecipe, sprites: Sprites, split: Split, count: int) -> MaskedPairs:
-    scenes = Scenes(sprites, split, count, recipe.size)
+    things = recipe.things if split == "train" else (1, 6)
+    scenes = Scenes(sprites, split, count, recipe.size, things=things)
     told = f"{split} {count} {recipe.size} {recipe.labels} {scenes.seed} {scenes.things} {scenes.tint}".encode()
     return MaskedPairs(masked_scenes(scenes, recipe.labels), hashlib.sha256(sprites.fingerprint + told).digest())
 

@@ -16,7 +16,7 @@ from sightword.checkpoints.contract import Contract
 from sightword.data.images import ImageSpec
 from sightword.data.pairs import VOID, Batch, Truth
 from sightword.data.tokenizer import Tokenizer
-from sightword.objectives.dense import dense_cross_entropy
+from sightword.objectives.dense import dense_cross_entropy, named_patches, patch_cross_entropy
 from sightword.towers.dual import DualEncoder, unit
 from sightword.training.encoders import Encoders, Terms
 from sightword.training.ranks import World
@@ -55,12 +55,14 @@ class LabelVectors:
 
 
 class DenseEncoders(Encoders):
-    """As Encoders. What it gives as `image` are score maps [B, N, h, w]; `text` is empty."""
+    """As Encoders. What it gives as `image` are score maps [B, N, h, w]; as `text`, with `names`, log-probabilities of
+    patches [B, N, rows, columns] (see objectives/dense), and nothing without. names: unit vectors [M, C]."""
 
     def __init__(self, model: DualEncoder, pixels: ImageSpec, bf16: bool, labels: LabelVectors) -> None:
         super().__init__(model, pixels, bf16)
         self.kept = None  # each label is kept as a whole
         self.labels = labels
+        self.names: Tensor | None = None
 
     def forward(self, batch: Batch, again: bool = False) -> Terms:
         rows, truth = len(batch), batch.truth
@@ -69,8 +71,13 @@ class DenseEncoders(Encoders):
         dim = self.model.config.embed_dim
         labels = images.new_zeros(1, dim, dtype=torch.float32) if truth is None else self._vectors(truth)
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            scores_BNhw = self.model.score_pixels(self.pixels.normalise(images), labels)
-        return Terms(scores_BNhw[:rows], scores_BNhw.new_empty(0), self.model.scale.detach(), None, None)
+            dense, found = self.model.find_pixels(self.pixels.normalise(images))
+            scores_BNhw = dense.scores(found, labels)
+        scale, named = self.model.scale.detach(), scores_BNhw.new_empty(0)
+        if self.names is not None:
+            assert found.patches is not None
+            named = named_patches(found.patches, labels, self.names, scale)[:rows]
+        return Terms(scores_BNhw[:rows], named, scale, None, None)
 
     def _vectors(self, truth: Truth) -> Tensor:
         """[B, N, C], each distinct label looked up once."""
@@ -95,8 +102,14 @@ class DenseStepper(Stepper):
         self.labels = LabelVectors(model, tokenizer, recipe.data.templates, device)
         super().__init__(model, contract, recipe, device, world)
 
-    def make_encoders(self, contract: Contract) -> Encoders:
+    def make_encoders(self, contract: Contract) -> DenseEncoders:
         return DenseEncoders(self.model, dense_spec(contract), self.half, self.labels)
+
+    def name_patches(self, names: Sequence[str]) -> None:
+        """From now on, each patch is also named among all of these."""
+        encoders = self.encoders
+        assert isinstance(encoders, DenseEncoders)
+        encoders.names = self.labels(names)
 
     @property
     def scale(self) -> Tensor:
@@ -107,10 +120,12 @@ class DenseStepper(Stepper):
         # Where the ranks average their gradients, each gives its share of the mean over all pixels times the ranks.
         if batch.truth is None:  # none of the rank's pictures could be read
             self.world.total(0)
-            return terms.image.sum()
+            return terms.image.sum() + terms.text.sum()
         masks = batch.truth.masks
         (pixels,) = self.world.total(int((masks != VOID).sum()))
         total = dense_cross_entropy(terms.image, masks, self.recipe.training.smoothing)
+        if self.recipe.training.patch_loss:
+            total = total + self.recipe.training.patch_loss * patch_cross_entropy(terms.text, masks)
         return total * (self.world.size / max(1, pixels))
 
 

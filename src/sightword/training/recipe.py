@@ -43,12 +43,14 @@ class SourceRecipe(Config):
 
 class ScenesRecipe(Config):
     """Scenes of the benchmark's training vendors and names. count: how many different ones. size: pixels a side.
-    labels: that each picture is held against. names_held_out: the share of the names that no training scene shows; the
-    run is watched on scenes of these, which stand in for names that are never seen."""
+    labels: that each picture is held against. things: from how many to how many of them a training scene shows (those
+    that a run is watched on show 1 to 6, as those of the tests). names_held_out: the share of the names that no
+    training scene shows; the run is watched on scenes of these, which stand in for names that are never seen."""
 
     count: Positive = 20_000
     size: Positive = 128
     labels: Annotated[int, Field(ge=2)] = 20
+    things: tuple[Positive, Positive] = (1, 6)
     names_held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
@@ -133,7 +135,8 @@ class TrainingRecipe(Config):
     by orthogonal updates, and the rest by AdamW. lr, decay, betas, eps: of AdamW, the first two of Muon too; only
     matrices decay. clip: largest gradient norm, 0 for none. loss: `infonce` is CLIP's softmax over the batch, `sigmoid`
     is SigLIP's yes or no of each pair; not given, a `model.start` with a bias of the logits takes that. smoothing: of
-    InfoNCE, the part of each target that is spread over all texts.
+    InfoNCE, the part of each target that is spread over all texts. patch_loss: of a dense model, the weight of a
+    further loss, in which each patch of the image tower is named among all names of the training pictures.
     scale: 1 / temperature at the start, 1 / 0.07 for InfoNCE and 10 for sigmoid if not given (a `model.start` brings
     its own); scale_lr: its rate, as a share of the run's. bias: of the logits at the start, with sigmoid. layer_decay:
     each block of a tower learns by this factor slower than the one above it: of n stages (what embeds the input, then
@@ -179,6 +182,7 @@ class TrainingRecipe(Config):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     loss: Literal["infonce", "sigmoid"] | None = None
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    patch_loss: Weight = 0.0
     bank: bool = False
     scale: Annotated[float, Field(ge=1, le=100)] | None = None
     scale_lr: float = 1.0
@@ -258,8 +262,14 @@ class Recipe(Config):
             raise ValueError(
                 "`model.dense` is trained on masks, which data.source = 'scenes' has: give both, or neither"
             )
+        if self.training.patch_loss and not (isinstance(self.model, StartedModel) and self.model.dense):
+            raise ValueError("`training.patch_loss` names the patches of a `model.dense`: give both, or neither")
         if dense:
             training = self.training
+            assert isinstance(self.model, StartedModel)
+            assert self.model.dense is not None
+            if training.patch_loss and not self.model.dense.patches:
+                raise ValueError("`training.patch_loss` is for patches that have a share: set model.dense.patches")
             asked = {
                 "retention": self.retention is not None,
                 "augment.erase": self.augment.erase,

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from sightword.data.augment import Augment
 from sightword.data.loader import Loader
+from sightword.data.masked_pairs import MaskedPairs
 from sightword.data.pairs import Source
+from sightword.errors import RequestError
 from sightword.towers.dual import DualEncoder
 from sightword.towers.lora import merge_lora
 from sightword.training.allocator import give_memory_back
@@ -162,6 +164,11 @@ def set_up(
         stepper.encoders.kept.learn(texts, built.tokenizer, device)
     if training.bank:
         stepper.hold_against(sorted({pair.name for pair in pairs}), built.tokenizer)
+    if isinstance(stepper, DenseStepper) and training.patch_loss:
+        names = pairs.masked.names if isinstance(pairs, MaskedPairs) else ()
+        if not names:
+            raise RequestError("training.patch_loss needs pictures that say which labels there are in all")
+        stepper.name_patches(names)
     probe = probe_batch(spec, built.tokenizer, texts, device)
     probe = with_labels(probe, pairs[0].texts) if dense else probe
     budget = step_budget(stepper, probe, training, loader.ahead if loader.workers else 0)

@@ -29,7 +29,8 @@ def masked_scenes(scenes: Scenes, labels: int = 20) -> Masked:
             f"{labels} labels a picture: ask for {least} ({OTHER!r} and all that a scene may show) to "
             f"{len(scenes.names) + 1} (all names of the split {scenes.split!r})"
         )
-    return Masked(f"scenes/{scenes.sprites.name}", scenes.split, _Pictures(scenes, labels))
+    pictures = _Pictures(scenes, labels)
+    return Masked(f"scenes/{scenes.sprites.name}", scenes.split, pictures, (OTHER, *scenes.names))
 
 
 class _Pictures(Sequence[MaskedPicture]):
