@@ -22,6 +22,7 @@ from sightword.evaluation.segmentation import Segmented, overlap
 from sightword.evaluation.segmenting import LabelSets, names_apart, names_of
 from sightword.evaluation.suites import all_specs, find_data, open_split
 from sightword.model import Model
+from sightword.towers.configs import LSegConfig
 from tests.conftest import make_picture
 
 NAMES = ("other", "a red circle", "a green square", "woman's hat")
@@ -99,6 +100,22 @@ def test_two_models_are_compared_however_they_segment(model: Model, other: Model
     one, two = (record.rows[0].value for record in records)
     assert (compared.metric, compared.n) == ("miou", 6)
     assert (compared.value_first, compared.difference) == pytest.approx((one, two - one))
+
+
+def test_a_model_that_was_trained_on_pixels_is_measured_with_its_dense_part(
+    model: Model, folder: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    config = model.model.config.model_copy(update={"dense": LSegConfig(size=32, features=16)})
+    encoder = type(model.model)(config).eval()
+    encoder.load_state_dict(model.model.state_dict(), strict=False)
+    contract = model.contract.model_copy(update={"architecture": config})
+    trained = Model(encoder, contract, model.tokenizer, device="cpu")
+    one, two = measured({"free": model, "trained": trained}, folder, tmp_path).records
+    assert two.settings["segmenter"]["rule"] == "trained"
+    assert two.settings["segmenter"]["scale"] == pytest.approx(1 / 0.07)
+    assert one.rows[0].value != two.rows[0].value
+    assert len(compare_all([one, two])) == 1
 
 
 def test_label_sets_are_segmenters(model: Model) -> None:

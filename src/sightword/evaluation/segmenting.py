@@ -94,6 +94,8 @@ def way_of(embedder: BaseEmbedder) -> dict[str, Any]:
     told: dict[str, Any] = {"rule": "trained"}
     if isinstance(whole.scorer, PatchScorer):
         told = {"rule": whole.scorer.rule, "scale": whole.scorer.scale}
+    elif whole.embedder.model.dense is not None:
+        told["scale"] = float(whole.embedder.model.dense.log_scale.exp())
     return {**told, "window": whole.slide.size, "short": whole.slide.short, "step": whole.slide.step}
 
 
