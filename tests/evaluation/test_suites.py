@@ -58,11 +58,17 @@ def test_every_suite_names_specs_and_every_spec_is_in_a_suite() -> None:
         "ocr": 4,
         "shifts": 7,
         "retrieval": 2,
+        "segmentation": 12,
+        "scenes": 2,
+        "pascal5i": 4,
+        "coco20i": 4,
     }
     assert [spec.name for spec in suite("kornblith12")] == KORNBLITH == [spec.name for spec in suite("clip27")][:12]
     assert [spec.name for spec in suite("pets")] == ["pets"]
     assert all(spec.name == name and spec.source and spec.licence for name, spec in all_specs().items())
-    with pytest.raises(RequestError, match=r"called 'kornblith'; suites: embedded, kornblith12, .*data sets: aircraft"):
+    with pytest.raises(
+        RequestError, match=r"called 'kornblith'; suites: embedded, kornblith12, .*data sets: ade20k, aircraft"
+    ):
         suite("kornblith")
 
 

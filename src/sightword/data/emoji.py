@@ -109,6 +109,14 @@ def read_emoji() -> EmojiBenchmark:
     )
 
 
+def emoji_aliases() -> dict[str, tuple[str, ...]]:
+    """What else each emoji is called, by its English name. Raises RequestError where the package is missing."""
+    _drawings()
+    import emoji
+
+    return {_words(entry["en"]): tuple(map(_words, entry.get("alias", ()))) for entry in emoji.EMOJI_DATA.values()}
+
+
 def _drawings() -> Path:
     for package, expected in _VERSIONS.items():
         try:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightword.data.labelled import Labelled
+from sightword.data.pairs import Skipped
 from sightword.embedding.base import BaseEmbedder, Vectors
 from sightword.evaluation.calibration import calibrate, softmax
 from sightword.evaluation.confusion import class_accuracies, confusions
@@ -30,12 +31,13 @@ _CONFUSED = 20  # pairs of classes that are listed
 @dataclass(frozen=True)
 class Outcome:
     """rows: the figures. details: what a report draws. outcomes: per picture, for tests between models. galleries: by
-    prompt, hits and misses with their pictures."""
+    prompt, hits and misses with their pictures. skipped: what could not be read, where the task itself reads it."""
 
     rows: tuple[Row, ...]
     details: Mapping[str, Any] = field(default_factory=dict)
     outcomes: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     galleries: Mapping[str, Gallery] = field(default_factory=dict)
+    skipped: tuple[Skipped, ...] = ()
 
 
 def logits(embedder: BaseEmbedder, vectors_ND: Vectors, head_CD: Vectors) -> Vectors:

@@ -17,6 +17,7 @@ from sightword.evaluation.comparison import Comparison, compare_statistics, holm
 from sightword.evaluation.metrics import find_metric
 from sightword.evaluation.records import Record
 from sightword.evaluation.rows import Row
+from sightword.evaluation.segmentation import Segmented
 from sightword.evaluation.weighted import Mean, MeanPerClass, Statistic
 
 
@@ -87,8 +88,9 @@ def compare_all(records: Sequence[Record], seed: int = 0) -> list[Comparison]:
 
 
 def test_of(record: Record) -> str:
-    """Equal for records whose figures may be compared: of the same data, done in the same way."""
-    said = json.dumps(record.settings, sort_keys=True)
+    """Equal for records whose figures may be compared: of the same data, done in the same way, but for what is a
+    model's own: how it segments."""
+    said = json.dumps({key: value for key, value in record.settings.items() if key != "segmenter"}, sort_keys=True)
     return "\0".join((record.data["name"], record.task, record.data["fingerprint"], said))
 
 
@@ -128,6 +130,9 @@ def _check_same(first: Record, second: Record) -> None:
 
 
 def _statistic(record: Record, prompt: str, metric: str) -> Statistic:
+    if "areas" in record.outcomes:
+        found = Segmented.of_areas(record.outcomes["names"].tolist(), record.outcomes["areas"])
+        return found.statistic(metric, record.details["masks"]["background"])
     labels, scores_NC = record.outcomes["labels"], record.outcomes.get(f"scores {prompt}")
     if scores_NC is not None:
         return find_metric(metric).statistic(scores_NC, labels, record.outcomes.get("ignored"))

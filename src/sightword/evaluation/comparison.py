@@ -97,7 +97,7 @@ def compare_statistics(
     estimate = bootstrap(Difference(two, one), groups, seed)
     only: tuple[int, int] | None = None
     p, method = estimate.p, "paired cluster bootstrap" if len(groups) else "paired bootstrap"
-    if find_metric(metric).share and isinstance(one, Mean) and isinstance(two, Mean):
+    if isinstance(one, Mean) and isinstance(two, Mean) and find_metric(metric).share:
         only = int((one.values_N > two.values_N).sum()), int((two.values_N > one.values_N).sum())
         if not len(groups):
             p, method = mcnemar(*only)

@@ -20,8 +20,8 @@ LOOKS = ((FIRST, "o", "-"), (SECOND, "s", "--"), ("#5b8a3c", "^", "-."), ("#8b5f
 _SIZE = (4.3, 3.0)
 
 
-def class_chart(found: ByModel) -> Chart:
-    """Accuracy of every class, each model's from its worst to its best."""
+def class_chart(found: ByModel, what: str = "top-1", title: str = "Accuracy by class") -> Chart:
+    """What every class got, each model's from its worst to its best."""
 
     def draw(axes: Axes) -> None:
         for number, (model, classes) in enumerate(found):
@@ -30,7 +30,7 @@ def class_chart(found: ByModel) -> Chart:
             axes.plot(np.arange(1, len(values) + 1), values, line, color=colour, label=label(model), linewidth=1.8)
         axes.set_ylim(-2, 102)
         axes.set_xlabel("classes, from the worst to the best")
-        axes.set_ylabel("top-1, %")
+        axes.set_ylabel(f"{what}, %")
         legend(axes, len(found))
 
     said = of_each(
@@ -40,7 +40,7 @@ def class_chart(found: ByModel) -> Chart:
             f"{sum(one['value'] == 1 for one in classes):,} at 100 %"
         ),
     )
-    return Chart(draw, _SIZE, "Accuracy by class", f"{said}.", f"Accuracy of the sorted classes. {said}.")
+    return Chart(draw, _SIZE, title, f"{said}.", f"{title}, sorted. {said}.")
 
 
 def reliability_chart(calibrated: Mapping[str, Any], title: str) -> Chart:

@@ -19,6 +19,7 @@ from sightword.evaluation.across_charts import across_charts
 from sightword.evaluation.charts import Chart
 from sightword.evaluation.compare import Line, Table, names_of, tabulate, test_of
 from sightword.evaluation.comparison import Comparison, in_words
+from sightword.evaluation.dense_charts import label_set_chart, pixel_reliability_chart
 from sightword.evaluation.figures import replace_figures
 from sightword.evaluation.gallery import OF_EACH
 from sightword.evaluation.page import check_packages, percent, render, write_page
@@ -36,6 +37,7 @@ TASK_TITLES = {
     "linear": "Linear probe",
     "few-shot": "Few-shot probes",
     "robustness": "Robustness",
+    "segmentation": "Segmentation",
 }
 METRICS = {
     "top1": "the best name is the true one",
@@ -45,6 +47,12 @@ METRICS = {
     "map11": "mean average precision of the classes, at 11 points of recall",
     "map": "mean average precision of the classes, at all points",
     "roc_auc": "the area under the ROC curve",
+    "miou": "intersection over union of each name's pixels, and their mean over the names; a name that is nowhere, and "
+    "was found somewhere, counts 0",
+    "miou_foreground": "the same without the background",
+    "fb_iou": "the mean of two: all names but the background as one, and the background",
+    "boundary_iou": "as miou, of the bands along the borders of the masks (2 % of the picture's diagonal)",
+    "pixel_accuracy": "the share of pixels that are right",
     EFFECTIVE: "top-1 under a shift, beyond what probes lead to expect of the accuracy without it, as a difference",
     RELATIVE: "top-1 under a shift, less that of the probe that is best without it, on the same pictures",
 }
@@ -63,7 +71,7 @@ class Cells:
 
 @dataclass(frozen=True)
 class Part:
-    """What one model got on one test. shown: of the details, those of the prompt that is shown."""
+    """What one model got on one test. shown: of the details, those of the prompt that is shown; of masks, all."""
 
     model: str
     record: Record
@@ -268,7 +276,7 @@ def _test(found: Sequence[tuple[str, Record]]) -> Test:
         Part(
             model,
             record,
-            record.details.get(prompt, {}),
+            record.details.get(prompt) or record.details.get("masks", {}),
             record.details.get("galleries", {}).get(prompt),
             _cells(record) if "corruptions" in record.details else None,
         )
@@ -289,8 +297,13 @@ def _cells(record: Record) -> Cells:
 def _charts(parts: Sequence[Part]) -> list[Chart]:
     made: list[Chart] = []
     many = [(part.model, part.shown["classes"]) for part in parts if len(part.shown.get("classes", ())) > _FEW]
-    if many:
+    if many and "diagnostics" in parts[0].shown:
+        made.append(draw.class_chart(many, "IoU", "IoU by class"))
+    elif many:
         made.append(draw.class_chart(many))
+    diagnosed = [(part.model, found) for part in parts if (found := part.shown.get("diagnostics"))]
+    if diagnosed:
+        made += [label_set_chart(diagnosed), pixel_reliability_chart(diagnosed)]
     for part in parts:
         if "calibration" in part.shown:
             title = f"Reliability of {part.model}" if len(parts) > 1 else "Reliability"

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightword.data.corruptions import Corrupted
-from sightword.data.labelled import Captioned, Labelled
+from sightword.data.labelled import Labelled
 from sightword.data.pairs import fraction_of
+from sightword.data.readers import Data
 from sightword.embedding.base import Vectors
 from sightword.errors import RequestError
 from sightword.evaluation.classification import Outcome, logits
@@ -32,7 +33,7 @@ CORRUPTED = 200  # pictures of a test that are corrupted: each is embedded sixty
 HELD = 2000  # pictures at most that stand for the styles of training where they are held against others
 
 
-def robustness_settings(spec: Spec, root: str | Path | None, data: Labelled | Captioned, seed: int) -> dict[str, Any]:
+def robustness_settings(spec: Spec, root: str | Path | None, data: Data, seed: int) -> dict[str, Any]:
     assert isinstance(data, Labelled)
     if data.multi_label:
         raise RequestError(f"{data}: robustness needs one label a picture, and its pictures have several")

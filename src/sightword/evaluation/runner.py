@@ -13,15 +13,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
+
 from sightword import __version__
-from sightword.data.labelled import Captioned, Labelled
+from sightword.data.labelled import Labelled
+from sightword.data.masked import Masked
+from sightword.data.pairs import Skipped
+from sightword.data.readers import Data
 from sightword.embedding.base import BaseEmbedder
 from sightword.errors import RequestError, SightwordError
 from sightword.evaluation.classification import Outcome
 from sightword.evaluation.environment import environment, remarks
-from sightword.evaluation.features import Features, split_features
+from sightword.evaluation.features import split_features
 from sightword.evaluation.kinds import Work
 from sightword.evaluation.records import Record, Results, method_of, record_name
+from sightword.evaluation.segmenting import fingerprint, names_of
 from sightword.evaluation.suites import Missing, Wanted, locate, open_split
 from sightword.evaluation.tasks import TASKS, Task, usual_task
 from sightword.training.ranks import ALONE, World
@@ -121,11 +127,12 @@ def evaluate(
         if not kinds:
             continue
         data = open_split(one.spec, one.root, "test")
-        content = data.fingerprint(whole=True)
+        content = fingerprint(data) if isinstance(data, Masked) else data.fingerprint(whole=True)
         for task in kinds:
             try:
                 for subject in subjects:
                     settings = TASKS[task].settings(one.spec, one.root, data, seed)
+                    settings |= TASKS[task].way(subject.embedder)
                     settings["decode"] = getattr(subject.embedder, "decode", "")
                     name = record_name(subject.embedder.fingerprint, content, task, settings)
                     _check_alike(world, subject, name, f"{subject.name} on {data}")
@@ -148,7 +155,7 @@ def evaluate(
 def _made(
     subject: Subject,
     wanted: Wanted,
-    data: Labelled | Captioned,
+    data: Data,
     content: str,
     task: Task,
     settings: dict[str, Any],
@@ -162,15 +169,20 @@ def _made(
     def told(of: int) -> Callable[[int], None]:
         return lambda done: progress(done, of) if progress else None
 
-    features = split_features(subject.embedder, data, told(len(data)), world)
-    _check_readable(data, features)
-    read = data if len(features.rows) == len(data) else data.take(features.rows)
-    work = Work(subject.embedder, wanted.spec, wanted.root, read, features.vectors, settings, told, world)
+    skipped: Sequence[Skipped] = ()
+    vectors = np.zeros((0, subject.embedder.dim), np.float32)
+    if not isinstance(data, Masked):
+        features = split_features(subject.embedder, data, told(len(data)), world)
+        skipped, vectors = features.skipped, features.vectors
+        _check_readable(data, skipped)
+        data = data.take(features.rows) if skipped else data
+    work = Work(subject.embedder, wanted.spec, wanted.root, data, vectors, settings, told, world)
     work = replace(work, further=TASKS[task].further(work))
 
     def judged() -> Record:
         outcome = TASKS[task].run(work)
-        record = _record(subject, wanted, read, content, task, settings, features, outcome, begun)
+        _check_readable(data, outcome.skipped)
+        record = _record(subject, wanted, data, content, task, settings, (*skipped, *outcome.skipped), outcome, begun)
         results.save(record)
         return record
 
@@ -180,25 +192,26 @@ def _made(
 def _record(
     subject: Subject,
     wanted: Wanted,
-    data: Labelled | Captioned,
+    data: Data,
     content: str,
     task: Task,
     settings: dict[str, Any],
-    features: Features,
+    skipped: Sequence[Skipped],
     outcome: Outcome,
     begun: float,
 ) -> Record:
+    names = names_of(data) if isinstance(data, Masked) else data.classes if isinstance(data, Labelled) else ()
     return Record(
         model=subject.to_json(),
         data={
             "name": data.name,
             "title": wanted.spec.title,
             "split": data.split,
-            "count": len(data),
-            "classes": len(data.classes) if isinstance(data, Labelled) else 0,
-            "names": list(data.classes) if isinstance(data, Labelled) else [],
+            "count": len(data) - len(outcome.skipped),
+            "classes": len(names),
+            "names": list(names),
             "fingerprint": content,
-            "unreadable": [{"key": skip.key, "reason": skip.reason} for skip in features.skipped],
+            "unreadable": [{"key": skip.key, "reason": skip.reason} for skip in skipped],
             "remarks": list(wanted.spec.remarks(data)),
             "licence": wanted.spec.licence,
             "source": wanted.spec.source,
@@ -242,10 +255,10 @@ def _check_alike(world: World, subject: Subject, name: str, what: str) -> None:
         )
 
 
-def _check_readable(data: Labelled | Captioned, features: Features) -> None:
-    if len(features.skipped) > UNREADABLE * len(data):
-        first = features.skipped[0]
+def _check_readable(data: Data, skipped: Sequence[Skipped]) -> None:
+    if len(skipped) > UNREADABLE * len(data):
+        first = skipped[0]
         raise SightwordError(
-            f"{data}: {len(features.skipped):,} of {len(data):,} pictures cannot be read, and no more than "
+            f"{data}: {len(skipped):,} of {len(data):,} pictures cannot be read, and no more than "
             f"{UNREADABLE:.0%} of a test may be missing; the first is {first.key}: {first.reason}"
         )

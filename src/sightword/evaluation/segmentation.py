@@ -20,9 +20,13 @@ from numpy.typing import NDArray
 
 from sightword.errors import RequestError
 from sightword.evaluation.bootstrap import Estimate, bootstrap
-from sightword.evaluation.weighted import ClassMean, Floats
+from sightword.evaluation.weighted import Bools, ClassMean, Floats, Statistic
 
 Mask = NDArray[np.integer[Any]]
+
+METRICS = ("miou", "miou_foreground", "fb_iou", "boundary_iou", "pixel_accuracy")
+"""The mean over classes of intersection over union, of all of them or without the background; that of foreground and
+background; of the bands along boundaries; the share of right pixels."""
 
 BAND = 0.02
 """The width of a boundary, as a share of the picture's diagonal (arXiv 2103.16562, section 4)."""
@@ -60,7 +64,7 @@ def overlap(predicted_HW: Mask, truth_HW: Mask, labels: Sequence[str]) -> Overla
     areas = np.zeros((4, len(labels)), dtype=np.int64)
     for label in there:
         said_HW, true_HW = counts_HW & (predicted_HW == label), truth_HW == label
-        said_band_HW, true_band_HW = said_HW & ~_eroded(said_HW, width), true_HW & ~_eroded(true_HW, width)
+        said_band_HW, true_band_HW = said_HW & ~eroded(said_HW, width), true_HW & ~eroded(true_HW, width)
         areas[:, label] = (
             np.count_nonzero(said_HW & true_HW),
             np.count_nonzero(said_HW | true_HW),
@@ -81,7 +85,51 @@ class Segmented:
         for n, one in enumerate(overlaps):
             columns = [place[name] for name in one.labels]
             areas[:, n, columns] = (one.both, one.either, one.both_bands, one.either_bands)
-        self.both_NC, self.either_NC, self.both_bands_NC, self.either_bands_NC = areas
+        self._take(areas)
+
+    @classmethod
+    def of_areas(cls, names: Sequence[str], areas_4NC: NDArray[np.integer[Any]]) -> Segmented:
+        """From what `areas` gave."""
+        made = cls(())
+        made.names = tuple(names)
+        made._take(areas_4NC.astype(np.float64))
+        return made
+
+    @property
+    def areas(self) -> NDArray[np.int64]:
+        """Pixels of each picture and class: both, either, and the same of their bands."""
+        found = np.stack([self.both_NC, self.either_NC, self.both_bands_NC, self.either_bands_NC])
+        return found.astype(np.int64)
+
+    def _take(self, areas_4NC: Floats) -> None:
+        self.both_NC, self.either_NC, self.both_bands_NC, self.either_bands_NC = areas_4NC
+
+    def class_estimates(self, seed: int = 0) -> dict[str, tuple[Estimate, int]]:
+        """IoU of each class that is anywhere in truth or prediction, and in how many pictures that is."""
+        found = {}
+        for c, name in enumerate(self.names):
+            there = self.either_NC[:, c] > 0
+            if there.any():
+                ratio = MeanRatio(self.both_NC[there, c : c + 1], self.either_NC[there, c : c + 1])
+                found[name] = bootstrap(ratio, seed=seed), int(there.sum())
+        return found
+
+    def statistic(self, metric: str, background: str = "") -> Statistic:
+        """As a function of weights, for paired comparisons. metric: one of METRICS."""
+        if metric == "miou":
+            return MeanRatio(self.both_NC, self.either_NC)
+        if metric == "boundary_iou":
+            return MeanRatio(self.both_bands_NC, self.either_bands_NC)
+        if metric == "pixel_accuracy":
+            return self._pixels()
+        if background not in self.names:
+            raise RequestError(f"no picture was asked for the background {background!r}")
+        back_C = np.array([name == background for name in self.names])
+        if metric == "miou_foreground":
+            return MeanRatio(self.both_NC[:, ~back_C], self.either_NC[:, ~back_C])
+        if metric == "fb_iou":
+            return MeanRatio(_halves(self.both_NC, back_C), _halves(self.either_NC, back_C))
+        raise RequestError(f"{metric!r} is no metric of masks; there are {', '.join(METRICS)}")
 
     def by_class(self) -> dict[str, float]:
         """IoU of each class that is anywhere in truth or prediction."""
@@ -102,29 +150,25 @@ class Segmented:
 
     def foreground_background_iou(self, background: str, seed: int = 0) -> Estimate:
         """The mean of two: the IoU of all classes but the background together, and that of the background."""
-        if background not in self.names:
-            raise RequestError(f"no picture was asked for the background {background!r}")
-        back_C = np.array([name == background for name in self.names])
-
-        def halves(areas_NC: Floats) -> Floats:
-            return np.stack([areas_NC[:, ~back_C].sum(axis=1), areas_NC[:, back_C].sum(axis=1)], axis=1)
-
-        return bootstrap(_MeanIoU(halves(self.both_NC), halves(self.either_NC)), seed=seed)
+        return bootstrap(self.statistic("fb_iou", background), seed=seed)
 
     def pixel_accuracy(self, seed: int = 0) -> Estimate:
         """The share of all pixels that are right."""
+        return bootstrap(self._pixels(), seed=seed)
+
+    def _pixels(self) -> Statistic:
         both_N1 = self.both_NC.sum(axis=1, keepdims=True)
         # A wrong pixel is in two unions: that of what it is, and that of what it was taken for.
         all_N1 = (self.either_NC.sum(axis=1, keepdims=True) + both_N1) / 2
-        return bootstrap(_MeanIoU(both_N1, all_N1), seed=seed)
+        return MeanRatio(both_N1, all_N1)
 
     def _mean(self, both_NC: Floats, either_NC: Floats, without: Sequence[str], seed: int) -> Estimate:
         keep_C = np.array([name not in without for name in self.names])
-        return bootstrap(_MeanIoU(both_NC[:, keep_C], either_NC[:, keep_C]), seed=seed)
+        return bootstrap(MeanRatio(both_NC[:, keep_C], either_NC[:, keep_C]), seed=seed)
 
 
-class _MeanIoU(ClassMean):
-    """The mean over classes of a ratio of sums."""
+class MeanRatio(ClassMean):
+    """The mean over classes of a ratio of sums over pictures: IoU of the areas of both and of either."""
 
     # A ratio of sums is off by something over the number of its terms.
     bias_order = 1.0
@@ -138,7 +182,12 @@ class _MeanIoU(ClassMean):
         return np.divide(both_CB, either_CB, out=np.full(both_CB.shape, np.nan), where=either_CB > 0)
 
 
-def _eroded(mask_HW: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+def _halves(areas_NC: Floats, back_C: Bools) -> Floats:
+    """Of all classes but the background together, and of the background: [N, 2]."""
+    return np.stack([areas_NC[:, ~back_C].sum(axis=1), areas_NC[:, back_C].sum(axis=1)], axis=1)
+
+
+def eroded(mask_HW: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
     """The pixels all of whose neighbours, up to `width` away in either direction, are in the mask. Nothing is, outside
     the picture."""
     padded = np.pad(mask_HW, ((width + 1, width), (width + 1, width))).astype(np.int32)

@@ -14,18 +14,23 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, field_validator, model_validator
 
 from sightword.config import Config, Positive, parse
-from sightword.data.labelled import Captioned, Labelled
-from sightword.data.readers import AnyReader, ClassFolders, Parquet, Reader, Table, WebDataset
+from sightword.data.labelled import Labelled
+from sightword.data.masked import Masked
+from sightword.data.readers import AnyReader, ClassFolders, Data, IndexMasks, Parquet, Reader, Table, WebDataset
 from sightword.errors import RequestError
 from sightword.labels.prompts import PHOTO, PLAIN, expand
 
 Metric: TypeAlias = Literal[
-    "top1", "top5", "mean_per_class", "map11", "map", "roc_auc", "top1_top5_mean", "recall_at_k"
-]
+    "top1", "top5", "mean_per_class", "map11", "map", "roc_auc", "top1_top5_mean", "recall_at_k",
+    "miou", "miou_foreground",
+]  # fmt: skip
+MASK_METRICS = ("miou", "miou_foreground")
 Share: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
 
 # How any data set may lie, whatever else its spec says.
 USUAL: tuple[Reader, ...] = (WebDataset(), Parquet(), ClassFolders(), Table())
+# A user's own masks: 255 does not count, `classnames.txt` beside the folders names the others.
+OWN_MASKS = IndexMasks(pictures="images", masks="masks", parts={"test": "test"})
 
 
 class Paper(Config):
@@ -51,11 +56,12 @@ class Spec(Config):
     reference: the groups of pictures (emoji vendors, say) that training may show: the others are shifts of style.
     test_share: the data come as one part; so much of them is the test, and the rest is for training.
     requires: the packages that bring the data, by their names for Python and for pip; the data lie in the first.
+    background: what pixels are called that show none of the classes, where a data set of masks has a name for them.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
     title: str
-    task: Literal["classification", "retrieval"] = "classification"
+    task: Literal["classification", "retrieval", "segmentation"] = "classification"
     metric: Metric = "top1"
     layouts: tuple[AnyReader, ...] = ()
     folders: tuple[str, ...] = ()
@@ -72,6 +78,7 @@ class Spec(Config):
     candidates: tuple[str, ...] = ()
     test_share: Share | None = None
     requires: dict[str, str] = Field(default={})
+    background: str = ""
     paper: Paper = Paper()
     caveats: tuple[str, ...] = ()
 
@@ -91,12 +98,16 @@ class Spec(Config):
             raise ValueError(f"{len(self.classes)} classes are named, and `count` is {self.count}")
         if (self.task == "retrieval") != (self.metric == "recall_at_k"):
             raise ValueError("retrieval is measured by recall_at_k, and nothing else is")
+        if (self.task == "segmentation") != (self.metric in MASK_METRICS):
+            raise ValueError(f"segmentation is measured by {' or '.join(MASK_METRICS)}, and nothing else is")
+        if self.metric == "miou_foreground" and not self.background:
+            raise ValueError("miou_foreground needs `background`, which it leaves out")
         return self
 
     @property
     def plain(self) -> tuple[str, ...]:
-        """The template that is the same for every data set; captions stand as they are."""
-        return PLAIN if self.task == "retrieval" else PHOTO
+        """The template that is the same for every data set; captions, and what pixels are called, stand as they are."""
+        return PHOTO if self.task == "classification" else PLAIN
 
     @cached_property
     def ensemble(self) -> tuple[str, ...]:
@@ -109,12 +120,12 @@ class Spec(Config):
 
     @property
     def readers(self) -> tuple[Reader, ...]:
-        return (*self.layouts, *(() if self.requires else USUAL))
+        return (*self.layouts, *(() if self.requires or self.task == "segmentation" else USUAL))
 
-    def remarks(self, data: Labelled | Captioned) -> tuple[str, ...]:
+    def remarks(self, data: Data) -> tuple[str, ...]:
         """What a reader of results should know of this split: caveats, and where it is not the paper's."""
         found = [*self.caveats]
-        if data.made:
+        if not isinstance(data, Masked) and data.made:
             found.append(data.made)
         told = {"train": self.paper.train, "test": self.paper.test}.get(data.split)
         if told is not None and told != len(data):
@@ -122,14 +133,14 @@ class Spec(Config):
             found.append(f"the paper counts {told:,} pictures in `{data.split}`{among}, and here are {len(data):,}")
         if self.paper.classes and isinstance(data, Labelled) and self.paper.classes != len(data.classes):
             found.append(f"the paper counts {self.paper.classes:,} classes, and here are {len(data.classes):,}")
-        if data.skipped:
+        if not isinstance(data, Masked) and data.skipped:
             found.append(f"{len(data.skipped):,} pictures were left out when the data were listed")
         return tuple(found)
 
     @classmethod
     def of_folder(cls, path: str | Path, metric: Metric = "top1") -> Spec:
-        """A spec of a user's own data: a folder in one of the usual layouts, of one folder for each class, or a table
-        (`.csv`, `.tsv`) of pictures and labels. Its root is that path. metric: `map` or
+        """A spec of a user's own data: a folder in one of the usual layouts, of one folder for each class, of `images`
+        and `masks`, or a table (`.csv`, `.tsv`) of pictures and labels. Its root is that path. metric: `map` or
         `roc_auc` for data with several labels a picture."""
         path = Path(path)
         if not path.exists():
@@ -139,12 +150,15 @@ class Spec(Config):
             if path.suffix.lower() not in (".csv", ".tsv"):
                 raise RequestError(f"{path}: own data are a folder, or a .csv or .tsv table of pictures and labels")
             layouts = (Table(file=path.name),)
+        elif OWN_MASKS.splits(path):
+            layouts, metric = (OWN_MASKS,), "miou"
         elif any(reader.splits(path) for reader in USUAL):
             layouts = ()
         name = "".join(sign if sign.isalnum() and sign.isascii() else "-" for sign in path.stem.lower())
         return cls(
             name=name.strip("-") or "data",
             title=path.name,
+            task="segmentation" if metric in MASK_METRICS else "classification",
             metric=metric,
             source="its user",
             licence="its owner's",

@@ -13,8 +13,9 @@ import numpy as np
 
 from sightword.config import Config, parse
 from sightword.data.labelled import Captioned, Labelled, bytes_of
+from sightword.data.masked import Masked
 from sightword.data.pairs import fraction_of
-from sightword.data.readers import Reader, Split, package_folder
+from sightword.data.readers import Data, Reader, Split, package_folder
 from sightword.data.readers.base import numbered
 from sightword.errors import RequestError
 from sightword.evaluation.spec import Spec, read_spec
@@ -23,6 +24,7 @@ from sightword.labels.prompts import read_templates
 _SPECS = Path(__file__).parent / "specs"
 _SUITES = _SPECS / "suites.toml"
 VALIDATION_SHARE = 0.2
+_CONTENTS = {"classification": "classes", "retrieval": "captions", "segmentation": "masks"}
 
 
 class Suite(Config):
@@ -128,7 +130,7 @@ def locate(spec: Spec, root: str | Path | None = None) -> Place | Missing:
     return Missing(spec, reason, _how_to_get(spec, Path(root or "DATA")))
 
 
-def open_split(spec: Spec, root: str | Path | None, split: Split) -> Labelled | Captioned:
+def open_split(spec: Spec, root: str | Path | None, split: Split) -> Data:
     """A split of a data set, its classes named as its spec says. Raises RequestError: the data set or the split is not
     there, or it is not what the spec describes."""
     place = _found(spec, root)
@@ -151,7 +153,7 @@ def open_development(spec: Spec, root: str | Path | None) -> tuple[Labelled, Lab
     """
     place = _found(spec, root)
     there = ("train", "test") if spec.test_share is not None else place.splits
-    if "train" not in there or spec.task == "retrieval":
+    if "train" not in there or spec.task != "classification":
         raise RequestError(f"{spec.name}: {place.root} has no training pictures that something could be chosen on")
     train = _labelled(open_split(spec, root, "train"))
     if "validation" in there:
@@ -191,14 +193,15 @@ def _part(place: Place, split: Split, share: float) -> Labelled:
     return whole.take(rows, split=split, made=made)
 
 
-def _named(spec: Spec, data: Labelled | Captioned) -> Labelled | Captioned:
+def _named(spec: Spec, data: Data) -> Data:
     """Checks that it is what the spec describes, and calls the classes as the spec does."""
+    kind = {Captioned: "retrieval", Masked: "segmentation", Labelled: "classification"}[type(data)]
+    if spec.task != kind:
+        raise RequestError(f"{data}: has {_CONTENTS[kind]}, and {spec.title} is a data set of {_CONTENTS[spec.task]}")
     if isinstance(data, Captioned):
-        if spec.task != "retrieval":
-            raise RequestError(f"{data}: has captions, and {spec.title} is a data set of classes")
         return data
-    if spec.task == "retrieval":
-        raise RequestError(f"{data}: has labels, and {spec.title} is a data set of captions")
+    if isinstance(data, Masked):
+        return _named_masks(spec, data)
     precision = spec.metric in ("map", "map11")
     if precision != data.multi_label and spec.metric != "roc_auc":  # which is of either
         has = "several labels a picture" if data.multi_label else "one label a picture"
@@ -213,14 +216,31 @@ def _named(spec: Spec, data: Labelled | Captioned) -> Labelled | Captioned:
     labels = data.labels
     if labels.ndim == 2 and labels.shape[1] < len(classes):
         raise RequestError(f"{data}: labels are of {labels.shape[1]} classes, and {len(classes)} are known")
+    return replace(data, classes=_called(spec, classes))
+
+
+def _named_masks(spec: Spec, data: Masked) -> Masked:
+    """Pictures that are made when they are asked for stay so: only what the spec says makes it look at them."""
+    if spec.count is not None:
+        names = {label for picture in data.pictures for label in picture.labels}
+        if len(names) != spec.count:
+            raise RequestError(f"{data}: has {len(names)} labels, and {spec.title} has {spec.count}")
+    if not spec.synonyms and not spec.rename:
+        return data
+    return replace(data, pictures=[replace(picture, labels=_called(spec, picture.labels)) for picture in data.pictures])
+
+
+def _called(spec: Spec, classes: tuple[str, ...]) -> tuple[str, ...]:
     if spec.synonyms:
         classes = tuple(name.split(",")[0].strip() for name in classes)
-    return replace(data, classes=tuple(spec.rename.get(name, name) for name in classes))
+    return tuple(spec.rename.get(name, name) for name in classes)
 
 
-def _labelled(data: Labelled | Captioned) -> Labelled:
-    if isinstance(data, Captioned):
-        raise RequestError(f"{data}: has captions, and labels are wanted")
+def _labelled(data: Data) -> Labelled:
+    if not isinstance(data, Labelled):
+        raise RequestError(
+            f"{data}: has {'captions' if isinstance(data, Captioned) else 'masks'}, and labels are wanted"
+        )
     return data
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from sightword.data.labelled import Captioned, Labelled
+from sightword.data.readers import Data
 from sightword.embedding.base import Vectors
 from sightword.errors import RequestError
 from sightword.evaluation.classification import OF_RANKS, Outcome, classify, metric_rows
@@ -23,17 +24,18 @@ from sightword.evaluation.retrieval import retrieval
 from sightword.evaluation.retrieval_examples import retrieval_examples
 from sightword.evaluation.robustness_task import robustness, robustness_settings, shifted
 from sightword.evaluation.rows import Row
+from sightword.evaluation.segmentation_task import mask_settings, segmentation, segmenter_way
 from sightword.evaluation.spec import Spec
 from sightword.evaluation.suites import open_choosing, open_development
 from sightword.labels.prompts import GENERAL
 from sightword.labels.zero_shot import zero_shot_head
 
-Task: TypeAlias = Literal["zero-shot", "prompt-choice", "retrieval", "linear", "few-shot", "robustness"]
+Task: TypeAlias = Literal["zero-shot", "prompt-choice", "retrieval", "linear", "few-shot", "robustness", "segmentation"]
 _TOP5 = 5
 
 
 def usual_task(spec: Spec) -> Task:
-    return "retrieval" if spec.task == "retrieval" else "zero-shot"
+    return "zero-shot" if spec.task == "classification" else spec.task
 
 
 def _metrics(spec: Spec, data: Labelled) -> list[str]:
@@ -44,7 +46,7 @@ def _metrics(spec: Spec, data: Labelled) -> list[str]:
     return list(dict.fromkeys(metrics))
 
 
-def _zero_shot_settings(spec: Spec, root: str | Path | None, data: Labelled | Captioned, seed: int) -> dict[str, Any]:
+def _zero_shot_settings(spec: Spec, root: str | Path | None, data: Data, seed: int) -> dict[str, Any]:
     assert isinstance(data, Labelled)
     said = {name: list(sentences) for name, sentences in prompts(spec, data).items()}
     engineered = ["ensemble"] if "ensemble" in said else []
@@ -56,9 +58,7 @@ def _zero_shot(work: Work) -> Outcome:
     return classify(work.embedder, work.labelled, work.vectors, chosen["prompts"], chosen["metrics"], chosen["seed"])
 
 
-def _prompt_choice_settings(
-    spec: Spec, root: str | Path | None, data: Labelled | Captioned, seed: int
-) -> dict[str, Any]:
+def _prompt_choice_settings(spec: Spec, root: str | Path | None, data: Data, seed: int) -> dict[str, Any]:
     stated = spec.candidates or (*(one for said in prompts(spec, data).values() for one in said), *GENERAL)
     return {
         **_zero_shot_settings(spec, root, data, seed),
@@ -99,7 +99,7 @@ def _trained_on(spec: Spec, root: str | Path | None) -> dict[str, Any]:
     return {"trained_on": [part.fingerprint(whole=True) for part in open_development(spec, root)]}
 
 
-def _probe_settings(spec: Spec, root: str | Path | None, data: Labelled | Captioned, seed: int) -> dict[str, Any]:
+def _probe_settings(spec: Spec, root: str | Path | None, data: Data, seed: int) -> dict[str, Any]:
     assert isinstance(data, Labelled)
     return {"metrics": _metrics(spec, data), "prompts": {"linear": []}, "seed": seed, **_trained_on(spec, root)}
 
@@ -136,7 +136,7 @@ def _linear(work: Work) -> Outcome:
     return Outcome(tuple(rows), details, outcomes)
 
 
-def _few_shot_settings(spec: Spec, root: str | Path | None, data: Labelled | Captioned, seed: int) -> dict[str, Any]:
+def _few_shot_settings(spec: Spec, root: str | Path | None, data: Data, seed: int) -> dict[str, Any]:
     assert isinstance(data, Labelled)
     if data.multi_label:
         raise RequestError(f"{data}: few-shot needs one label a picture, and its pictures have several")
@@ -172,8 +172,9 @@ def _of_classes(spec: Spec) -> bool:
 TASKS: Mapping[Task, Kind] = {
     "zero-shot": Kind(_of_classes, _zero_shot_settings, _zero_shot),
     "prompt-choice": Kind(_of_classes, _prompt_choice_settings, _prompt_choice, _choosing),
-    "retrieval": Kind(lambda spec: not _of_classes(spec), lambda spec, root, data, seed: {"seed": seed}, _retrieval),
+    "retrieval": Kind(lambda spec: spec.task == "retrieval", lambda spec, root, data, seed: {"seed": seed}, _retrieval),
     "linear": Kind(_of_classes, _probe_settings, _linear, _development),
     "few-shot": Kind(_of_classes, _few_shot_settings, _few_shot, _development),
     "robustness": Kind(_of_classes, robustness_settings, robustness, shifted),
+    "segmentation": Kind(lambda spec: spec.task == "segmentation", mask_settings, segmentation, way=segmenter_way),
 }

@@ -1,4 +1,5 @@
-"""Readers of labelled and captioned data sets, one a layout: what lies on a disk → `Labelled` or `Captioned`."""
+"""Readers of labelled, captioned and masked data sets, one a layout: what lies on a disk → `Labelled`,
+`Captioned` or `Masked`."""
 
 from __future__ import annotations
 
@@ -7,20 +8,23 @@ from typing import Annotated, TypeAlias
 from pydantic import Field
 
 from sightword.data.readers.arrays import Cifar, Idx, Stl10
-from sightword.data.readers.base import SPLITS, Reader, Split
+from sightword.data.readers.base import SPLITS, Data, Reader, Split
 from sightword.data.readers.birdsnap import Birdsnap
+from sightword.data.readers.few_shot_masks import Coco20i, Fss1000, Pascal5i
 from sightword.data.readers.folder import ClassFolders
 from sightword.data.readers.h5 import H5Arrays
 from sightword.data.readers.joined import FoldersAndTable
 from sightword.data.readers.karpathy import Karpathy
 from sightword.data.readers.kitti import Kitti
 from sightword.data.readers.lists import Lists, Voc
+from sightword.data.readers.masks import IndexMasks
 from sightword.data.readers.matlab import Flowers, MatList, Svhn
 from sightword.data.readers.packages import Digits, EmojiTest, package_folder
 from sightword.data.readers.parquet import Parquet
 from sightword.data.readers.pickled import CifarPython, PickledArrays
 from sightword.data.readers.pixels import PixelTable
 from sightword.data.readers.records import Records
+from sightword.data.readers.scenes import EmojiScenes
 from sightword.data.readers.table import Table
 from sightword.data.readers.webdataset import WebDataset
 
@@ -29,17 +33,22 @@ AnyReader: TypeAlias = Annotated[
     | Cifar
     | CifarPython
     | ClassFolders
+    | Coco20i
     | Digits
+    | EmojiScenes
     | EmojiTest
     | Flowers
     | FoldersAndTable
+    | Fss1000
     | H5Arrays
     | Idx
+    | IndexMasks
     | Karpathy
     | Kitti
     | Lists
     | MatList
     | Parquet
+    | Pascal5i
     | PickledArrays
     | PixelTable
     | Records
@@ -55,6 +64,8 @@ __all__ = [
     "SPLITS",
     "AnyReader",
     "ClassFolders",
+    "Data",
+    "IndexMasks",
     "Parquet",
     "Reader",
     "Split",

@@ -15,12 +15,15 @@ from pydantic import Field
 from sightword.config import Config
 from sightword.data.images import InFile
 from sightword.data.labelled import Captioned, Labelled
+from sightword.data.masked import Masked
 from sightword.data.shards import read_members
 from sightword.data.stored import StoredImage
 from sightword.errors import ImageError, RequestError
 
 Split: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Data: TypeAlias = Labelled | Captioned | Masked
+"""What evaluation measures on."""
 
 _MOST_CLASSES = 1_000_000
 # What folders and files of a split are called.
@@ -50,7 +53,7 @@ class Reader(Config):
         """Whether this split is there, in this layout. Looks at names alone."""
 
     @abstractmethod
-    def read(self, root: Path, split: Split, name: str) -> Labelled | Captioned:
+    def read(self, root: Path, split: Split, name: str) -> Data:
         """One of these splits, of the data set `name`. Raises RequestError."""
 
     def called(self, split: Split) -> tuple[str, ...]:
