@@ -14,7 +14,6 @@ from sightword.evaluation.dense_diagnostics import (
     diagnose,
     judged_among,
     look,
-    mean_over_present,
     nearest,
     nearest_names,
     presence,
@@ -22,6 +21,7 @@ from sightword.evaluation.dense_diagnostics import (
     sweep,
     with_distractors,
 )
+from sightword.evaluation.segmentation import Segmented
 from sightword.evaluation.segmenting import LabelSets, Opened
 from sightword.model import Model
 from tests.conftest import make_picture
@@ -123,7 +123,7 @@ def test_what_distractors_take_counts_as_wrong(sets: LabelSets, pictures: list[O
     assert judged.both[1] == (found.mask == 1)[there].sum()
     assert judged.either[1] == (counts & ((found.mask == 1) | there)).sum()
     # A label that is nowhere in the truth is no class of this mean.
-    value = mean_over_present([judged], ["a red circle"]).value
+    value = Segmented([judged]).mean_iou(without=["a blue square"]).value
     assert value == pytest.approx(judged.both[1] / judged.either[1])
 
 

@@ -37,7 +37,11 @@ def test_the_foreground_is_one_thing():
 
 def test_a_label_that_was_asked_for_counts_where_it_is_wrong():
     wrong = overlap(np.array([[1]]), np.array([[0]]), ["cat", "dog"])
-    assert Segmented([wrong]).by_class() == {"cat": 0.0, "dog": 0.0}
+    # A class that no picture holds has no mean of its own; what it took is lost to the other.
+    assert Segmented([wrong]).by_class() == {"cat": 0.0}
+    right = overlap(np.array([[1, 1]]), np.array([[1, 1]]), ["cat", "dog"])
+    assert Segmented([wrong, right]).by_class() == {"cat": 0.0, "dog": 2 / 3}
+    assert Segmented([wrong, right]).mean_iou().value == pytest.approx(1 / 3)
     absent = overlap(np.array([[0]]), np.array([[0]]), ["cat", "dog"])
     assert Segmented([absent]).by_class() == {"cat": 1.0}
 

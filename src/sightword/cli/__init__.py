@@ -19,7 +19,7 @@ app = App(
     version=__version__,
     suppress_keyboard_interrupt=False,  # what is to be said then stands below
 )
-_data = App(name="data", help="Pack image-text pairs into shards, and check shards.", help_format="plaintext")
+_data = App(name="data", help="Pack pairs into shards, check shards, make scenes.", help_format="plaintext")
 app.command(_data)
 # Each verb is a module of its name, imported when help or a call asks for it; what it needs, it imports when it runs.
 VERBS = (
@@ -34,6 +34,7 @@ VERBS = (
     "export",
     "data pack",
     "data check",
+    "data scenes",
 )
 for _verb in VERBS:
     *_group, _name = _verb.split()

@@ -1,9 +1,9 @@
-"""`sightword data pack` and `sightword data check`"""
+"""`sightword data pack`, `sightword data check` and `sightword data scenes`"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, cast
 
 from cyclopts import Parameter
 
@@ -67,6 +67,60 @@ def check(
         f"{checked.pairs:,} whole pairs in {checked.shards:,} shards, {len(checked.broken):,} broken", soft_wrap=True
     )
     return checked.exit_code
+
+
+def scenes(
+    out: Annotated[Path, Parameter(help="The new folder.")],
+    *,
+    count: Annotated[int, Parameter(help="How many scenes, edits or clips.")],
+    kind: Annotated[
+        Literal["pictures", "edits", "clips"],
+        Parameter(help="Single pictures, pictures before and after an instruction, or short videos."),
+    ] = "pictures",
+    size: Annotated[int, Parameter(help="Pixels a side.")] = 128,
+    split: Annotated[
+        str, Parameter(help="train, validation, unseen-styles, unseen-names or unseen-combinations.")
+    ] = "train",
+    seed: Annotated[int, Parameter(help="Of all that is drawn by chance.")] = 0,
+    sprites: Annotated[
+        Path | None, Parameter(help="A folder of transparent pictures, named by what they show; else the emoji.")
+    ] = None,
+    things: Annotated[tuple[int, int], Parameter(help="From how many to how many in a picture.", negative=())] = (1, 6),
+    pairs: Annotated[int, Parameter(help="Pictures of a shard, at most.")] = 10_000,
+    megabytes: Annotated[int, Parameter(help="Size of a shard, at most.")] = 1000,
+    sheet: Annotated[Path | None, Parameter(help="Draw the first ones with their words there, a PNG.")] = None,
+    json: Json = None,
+) -> int:
+    """Write pictures composed of drawings, with captions and exact truth, as WebDataset shards: OUT/00000.tar, ….
+
+    Each has its masks and all that is known beside it; OUT/instances.json has boxes and masks as COCO does,
+    OUT/edits.jsonl what was edited. The same command gives the same files. The folder appears when it is whole.
+
+    Example: sightword data scenes scenes --count 10000 --sheet scenes.png
+    """
+    from sightword.cli.output import console, counting_progress, write_json
+    from sightword.data.scenes import Clips, Edits, Scenes, emoji_sprites, folder_sprites, write_scenes
+    from sightword.data.scenes.sheet import check_sheet, write_sheet
+
+    if sheet:
+        check_sheet(sheet, out)
+    found = folder_sprites(sprites) if sprites else emoji_sprites()
+    drawn = Scenes(found, cast(Any, split), count, size, seed, things)
+    made = Edits(drawn) if kind == "edits" else Clips(drawn) if kind == "clips" else drawn
+    with counting_progress("drawing") as progress:
+        written = write_scenes(made, out, pairs, megabytes, progress)
+    if sheet:
+        write_sheet(made, sheet)
+    skipped = [{"key": skip.key, "reason": skip.reason} for skip in found.skipped]
+    write_json(json, {**written.to_json(), "kind": kind, "split": split, "skipped": skipped})
+    _name([f"{skip.key}: {skip.reason}" for skip in found.skipped])
+    console.print(
+        f"{written.pictures:,} {'clips' if kind == 'clips' else 'pictures'} in {written.shards:,} shards, "
+        f"{written.bytes / 1e6:,.1f} MB: {written.out}",
+        soft_wrap=True,
+        markup=False,
+    )
+    return 0
 
 
 def _name(faults: list[str]) -> None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sightword.data.images import InFile
-from sightword.data.index import open_index
 from sightword.data.pairs import Pair, Skipped, Source
-from sightword.data.places import Place
+from sightword.data.shard_writer import ShardWriter, check_sizes
 from sightword.data.sources import open_pairs
 from sightword.data.walk import walk
-from sightword.errors import ImageError, RequestError, SightwordError
+from sightword.errors import ImageError, SightwordError
 from sightword.files import refuse_existing, whole_folder
 
 # What the file of a picture begins with, and the extension of such files.
@@ -66,62 +63,29 @@ def pack(
     decoded. The same source gives the same files to the bit. The folder appears when all is written. Raises
     RequestError where it is there already, or the source has no pairs; SightwordError where no picture could be read.
     """
-    if pairs < 1 or megabytes < 1:
-        raise RequestError("a shard holds at least 1 pair and 1 megabyte")
+    check_sizes(pairs, megabytes)
     out = Path(out)
     refuse_existing(out)
     found = open_pairs(source)
     skipped = [*found.skipped]
-    writer: _Shard | None = None
-    shards = done = size = 0
-    with whole_folder(out) as folder:
+    done = 0
+    with whole_folder(out) as folder, ShardWriter(folder, pairs, megabytes) as writer:
         for read, pair in enumerate(_shuffled(found)):
             try:
                 members = [*_members(pair, f"{done:09}")]
             except ImageError as error:
                 skipped.append(Skipped(pair.key, error.reason))
                 continue
-            room = sum(map(_blocks, members))
-            if writer is None or writer.pairs == pairs or writer.size + room > 1_000_000 * megabytes:
-                size += writer.close() if writer else 0
-                writer = _Shard(folder / f"{shards:05}.tar")
-                shards += 1
             writer.add(members)
             done += 1
             if progress and read % 100 == 99:
                 progress(read + 1, len(found))
-        size += writer.close() if writer else 0
         if not done:
             raise SightwordError(
                 f"{source}: none of the {len(found)} pictures could be read, the first: "
                 f"{skipped[-1].key}: {skipped[-1].reason}; nothing was written"
             )
-    return Packed(out, shards, done, size, skipped)
-
-
-class _Shard:
-    def __init__(self, path: Path) -> None:
-        self.path, self.pairs, self.size = path, 0, 0
-        # The plainest of the formats, which every reader knows; and nothing in it says when, where or by whom.
-        self.tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115  # closed in close()
-
-    def add(self, members: Sequence[tuple[str, bytes]]) -> None:
-        for name, content in members:
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            self.tar.addfile(member, io.BytesIO(content))
-            self.size += _blocks((name, content))
-        self.pairs += 1
-
-    def close(self) -> int:
-        """The bytes that were written."""
-        self.tar.close()
-        open_index(Place(str(self.path)))
-        return self.path.stat().st_size
-
-
-def _blocks(member: tuple[str, bytes]) -> int:
-    return 512 + -(-len(member[1]) // 512) * 512
+    return Packed(out, writer.shards, done, writer.bytes, skipped)
 
 
 def _shuffled(source: Source) -> Iterator[Pair]:

@@ -11,6 +11,8 @@ from sightword.data.pairs import IMAGE_SUFFIXES
 from sightword.data.stored import StoredImage, printable, stamp_of
 from sightword.errors import ImageError, RequestError
 
+# A picture's companion, one grey level a thing: no picture of its own.
+MASK = "mask.png"
 _DAMAGED = "the shard is damaged or cut short: what follows in it was not read"
 
 
@@ -115,7 +117,7 @@ def _split(name: str) -> tuple[str, str]:
 def fits(ending: str, extension: str | None) -> bool:
     if extension is not None:
         return ending == extension.lower().removeprefix(".")
-    return "." + ending.rpartition(".")[2] in IMAGE_SUFFIXES
+    return ending != MASK and "." + ending.rpartition(".")[2] in IMAGE_SUFFIXES
 
 
 def _leaves(name: str) -> bool:

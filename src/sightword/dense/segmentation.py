@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from sightword.data.rle import RunLengths, run_lengths
 from sightword.dense.maps import ScoreMaps
 from sightword.dense.overlay import draw_overlay, palette
 from sightword.errors import RequestError
@@ -82,20 +82,11 @@ class Segmentation:
         with whole_file(Path(path)) as temporary:
             self.to_image().save(temporary, format="PNG", pnginfo=texts)
 
-    def rle(self) -> dict[str, dict[str, Any]]:
-        """Of each label that is there, its pixels as COCO's uncompressed RLE: column by column, how many are not its
-        own, how many are, and so on."""
-        columns = self.mask.T.ravel()
-        size = [*map(int, self.mask.shape)]
-        return {label: {"size": size, "counts": _runs(columns == self.labels.index(label))} for label in self.shares()}
+    def rle(self) -> dict[str, RunLengths]:
+        """Of each label that is there, its pixels as COCO's uncompressed RLE."""
+        return {label: run_lengths(self.mask == self.labels.index(label)) for label in self.shares()}
 
 
 def check_png(path: Path) -> None:
     if path.suffix.lower() != ".png":
         raise RequestError(f"{path}: masks and overlays are PNG files: name one that ends in .png")
-
-
-def _runs(inside: NDArray[np.bool_]) -> list[int]:
-    turns = np.flatnonzero(inside[1:] != inside[:-1]) + 1
-    runs: list[int] = np.diff(turns, prepend=0, append=len(inside)).tolist()
-    return [0, *runs] if inside[0] else runs

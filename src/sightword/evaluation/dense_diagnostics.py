@@ -129,7 +129,9 @@ def nearest_names(found: Sequence[Nearest], names: int, seed: int = 0) -> dict[s
     there = [one for one in found if one.pixels]
     ranks = np.array([rank for one in there for rank in one.ranks])
     groups = [str(n) for n, one in enumerate(there) for _ in one.ranks]
-    shares = MeanRatio(*(np.array([[getattr(one, of)] for one in there], float) for of in ("right", "pixels")))
+    shares = MeanRatio(
+        *(np.array([[getattr(one, of)] for one in there], float) for of in ("right", "pixels", "pixels"))
+    )
     return {
         "names": names,
         "pixels": _told(bootstrap(shares, seed=seed), sum(one.pixels for one in there)),
@@ -176,14 +178,9 @@ def judged_among(segmentation: Segmentation, one: Opened) -> Overlap:
     found = overlap(segmentation.mask, one.truth, segmentation.labels)
     own = len(one.labels)
     return Overlap(
-        one.labels, *(areas[:own] for areas in (found.both, found.either, found.both_bands, found.either_bands))
+        one.labels,
+        *(areas[:own] for areas in (found.both, found.either, found.both_bands, found.either_bands, found.true)),
     )
-
-
-def mean_over_present(overlaps: Sequence[Overlap], present: Sequence[str], seed: int = 0) -> Estimate:
-    """Mean IoU over names that are somewhere in the truth, so that labels which are nowhere change no denominator."""
-    found = Segmented(overlaps)
-    return found.mean_iou([name for name in found.names if name not in present], seed)
 
 
 def diagnose(
@@ -197,7 +194,6 @@ def diagnose(
 ) -> dict[str, Any]:
     """All of it, as plain values. names: all that the data set asks for anywhere. aliases: of some of them, all that
     they are called, which `sets` know too."""
-    present = sorted({one.labels[at] for one in pictures for at in np.unique(one.truth).tolist() if at != VOID})
     counts = [count for count in DISTRACTORS if count <= len(names) - min(len(one.labels) for one in pictures)]
     overlaps: dict[int, list[Overlap]] = {count: [] for count in counts}
     seen: dict[int, list[Seen]] = {count: [] for count in counts}
@@ -224,7 +220,7 @@ def diagnose(
     curve = [
         {
             "distractors": count,
-            "miou": _told(mean_over_present(overlaps[count], present, seed), len(pictures)),
+            "miou": _told(Segmented(overlaps[count]).mean_iou(seed=seed), len(pictures)),
             "ece": calibration_error(seen[count], seed),
         }
         for count in counts
@@ -244,7 +240,7 @@ def diagnose(
         "synonyms": {
             "names": sum(map(len, known.values())) - len(known),
             "of": len(known),
-            "miou": _told(mean_over_present(aliased, present, seed), len(pictures)),
+            "miou": _told(Segmented(aliased).mean_iou(seed=seed), len(pictures)),
         }
         if known
         else None,

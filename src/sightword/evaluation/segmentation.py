@@ -2,7 +2,8 @@
 
 Areas are summed over all pictures before they are divided, class by class, found by NAME: pictures may be asked for
 different labels. A label that a picture was not asked for plays no part in it; one that it was asked for and does not
-hold counts where it is predicted. Intervals resample pictures.
+hold counts where it is predicted. Means are over the classes that some picture holds: what is found of others is lost
+to these, and how many others happen to be found would depend on the number of pictures. Intervals resample pictures.
 
 Boundary IoU: arXiv 2103.16562. FB-IoU as in few-shot segmentation (arXiv 2104.01538).
 Shapes: H, W pixels of a picture; N pictures, C class names, B resamples.
@@ -35,13 +36,14 @@ BAND = 0.02
 @dataclass(frozen=True)
 class Overlap:
     """One picture: of each of its labels, the pixels where truth and prediction agree on it, and those where either
-    says it; the same of the bands along their boundaries."""
+    says it; the same of the bands along their boundaries; and those that are it."""
 
     labels: tuple[str, ...]
     both: tuple[int, ...]
     either: tuple[int, ...]
     both_bands: tuple[int, ...]
     either_bands: tuple[int, ...]
+    true: tuple[int, ...]
 
 
 def overlap(predicted_HW: Mask, truth_HW: Mask, labels: Sequence[str]) -> Overlap:
@@ -61,7 +63,7 @@ def overlap(predicted_HW: Mask, truth_HW: Mask, labels: Sequence[str]) -> Overla
             raise RequestError(f"the {what} holds {int(beyond[0])}, and there are {len(labels)} labels, from 0")
     there = np.union1d(predicted_HW[counts_HW], truth_HW[counts_HW])
     width = max(1, round(BAND * math.hypot(*truth_HW.shape)))
-    areas = np.zeros((4, len(labels)), dtype=np.int64)
+    areas = np.zeros((5, len(labels)), dtype=np.int64)
     for label in there:
         said_HW, true_HW = counts_HW & (predicted_HW == label), truth_HW == label
         said_band_HW, true_band_HW = said_HW & ~eroded(said_HW, width), true_HW & ~eroded(true_HW, width)
@@ -70,6 +72,7 @@ def overlap(predicted_HW: Mask, truth_HW: Mask, labels: Sequence[str]) -> Overla
             np.count_nonzero(said_HW | true_HW),
             np.count_nonzero(said_band_HW & true_band_HW),
             np.count_nonzero(said_band_HW | true_band_HW),
+            np.count_nonzero(true_HW),
         )
     return Overlap(tuple(labels), *(tuple(row) for row in areas.tolist()))
 
@@ -81,64 +84,60 @@ class Segmented:
         overlaps = list(overlaps)
         self.names = tuple(sorted({name for one in overlaps for name in one.labels}))
         place = {name: c for c, name in enumerate(self.names)}
-        areas = np.zeros((4, len(overlaps), len(self.names)))
+        areas = np.zeros((5, len(overlaps), len(self.names)))
         for n, one in enumerate(overlaps):
             columns = [place[name] for name in one.labels]
-            areas[:, n, columns] = (one.both, one.either, one.both_bands, one.either_bands)
+            areas[:, n, columns] = (one.both, one.either, one.both_bands, one.either_bands, one.true)
         self._take(areas)
 
     @classmethod
-    def of_areas(cls, names: Sequence[str], areas_4NC: NDArray[np.integer[Any]]) -> Segmented:
+    def of_areas(cls, names: Sequence[str], areas_5NC: NDArray[np.integer[Any]]) -> Segmented:
         """From what `areas` gave."""
         made = cls(())
         made.names = tuple(names)
-        made._take(areas_4NC.astype(np.float64))
+        made._take(areas_5NC.astype(np.float64))
         return made
 
     @property
     def areas(self) -> NDArray[np.int64]:
-        """Pixels of each picture and class: both, either, and the same of their bands."""
-        found = np.stack([self.both_NC, self.either_NC, self.both_bands_NC, self.either_bands_NC])
+        """Pixels of each picture and class: both, either, the same of their bands, and true."""
+        found = np.stack([self.both_NC, self.either_NC, self.both_bands_NC, self.either_bands_NC, self.true_NC])
         return found.astype(np.int64)
 
-    def _take(self, areas_4NC: Floats) -> None:
-        self.both_NC, self.either_NC, self.both_bands_NC, self.either_bands_NC = areas_4NC
+    def _take(self, areas_5NC: Floats) -> None:
+        self.both_NC, self.either_NC, self.both_bands_NC, self.either_bands_NC, self.true_NC = areas_5NC
 
     def class_estimates(self, seed: int = 0) -> dict[str, tuple[Estimate, int]]:
-        """IoU of each class that is anywhere in truth or prediction, and in how many pictures that is."""
+        """IoU of each class that some picture holds, and in how many it is in truth or prediction."""
         found = {}
         for c, name in enumerate(self.names):
             there = self.either_NC[:, c] > 0
-            if there.any():
-                ratio = MeanRatio(self.both_NC[there, c : c + 1], self.either_NC[there, c : c + 1])
+            if self.true_NC[:, c].any():
+                ratio = MeanRatio(*(areas[there, c : c + 1] for areas in (self.both_NC, self.either_NC, self.true_NC)))
                 found[name] = bootstrap(ratio, seed=seed), int(there.sum())
         return found
 
     def statistic(self, metric: str, background: str = "") -> Statistic:
         """As a function of weights, for paired comparisons. metric: one of METRICS."""
         if metric == "miou":
-            return MeanRatio(self.both_NC, self.either_NC)
+            return MeanRatio(self.both_NC, self.either_NC, self.true_NC)
         if metric == "boundary_iou":
-            return MeanRatio(self.both_bands_NC, self.either_bands_NC)
+            return MeanRatio(self.both_bands_NC, self.either_bands_NC, self.true_NC)
         if metric == "pixel_accuracy":
             return self._pixels()
         if background not in self.names:
             raise RequestError(f"no picture was asked for the background {background!r}")
         back_C = np.array([name == background for name in self.names])
         if metric == "miou_foreground":
-            return MeanRatio(self.both_NC[:, ~back_C], self.either_NC[:, ~back_C])
+            return MeanRatio(*(areas[:, ~back_C] for areas in (self.both_NC, self.either_NC, self.true_NC)))
         if metric == "fb_iou":
-            return MeanRatio(_halves(self.both_NC, back_C), _halves(self.either_NC, back_C))
+            return MeanRatio(*(_halves(areas, back_C) for areas in (self.both_NC, self.either_NC, self.true_NC)))
         raise RequestError(f"{metric!r} is no metric of masks; there are {', '.join(METRICS)}")
 
     def by_class(self) -> dict[str, float]:
-        """IoU of each class that is anywhere in truth or prediction."""
-        both_C, either_C = self.both_NC.sum(axis=0), self.either_NC.sum(axis=0)
-        return {
-            name: float(both / either)
-            for name, both, either in zip(self.names, both_C, either_C, strict=True)
-            if either
-        }
+        """IoU of each class that some picture holds."""
+        sums = (areas.sum(axis=0) for areas in (self.both_NC, self.either_NC, self.true_NC))
+        return {name: float(both / either) for name, both, either, true in zip(self.names, *sums, strict=True) if true}
 
     def mean_iou(self, without: Sequence[str] = (), seed: int = 0) -> Estimate:
         """The mean over classes. without: names that do not count, say that of the background."""
@@ -160,26 +159,27 @@ class Segmented:
         both_N1 = self.both_NC.sum(axis=1, keepdims=True)
         # A wrong pixel is in two unions: that of what it is, and that of what it was taken for.
         all_N1 = (self.either_NC.sum(axis=1, keepdims=True) + both_N1) / 2
-        return MeanRatio(both_N1, all_N1)
+        return MeanRatio(both_N1, all_N1, all_N1)
 
     def _mean(self, both_NC: Floats, either_NC: Floats, without: Sequence[str], seed: int) -> Estimate:
         keep_C = np.array([name not in without for name in self.names])
-        return bootstrap(MeanRatio(both_NC[:, keep_C], either_NC[:, keep_C]), seed=seed)
+        return bootstrap(MeanRatio(*(areas[:, keep_C] for areas in (both_NC, either_NC, self.true_NC))), seed=seed)
 
 
 class MeanRatio(ClassMean):
-    """The mean over classes of a ratio of sums over pictures: IoU of the areas of both and of either."""
+    """The mean over classes of a ratio of sums over pictures: IoU of the areas of both and of either. A class of which
+    there is none in truth is left out."""
 
     # A ratio of sums is off by something over the number of its terms.
     bias_order = 1.0
 
-    def __init__(self, both_NC: Floats, either_NC: Floats) -> None:
-        self.n, self.both_CN, self.either_CN = len(both_NC), both_NC.T, either_NC.T
+    def __init__(self, both_NC: Floats, either_NC: Floats, true_NC: Floats) -> None:
+        self.n, self.both_CN, self.either_CN, self.true_CN = len(both_NC), both_NC.T, either_NC.T, true_NC.T
         self.effective_n = float(self.n)
 
     def of_classes(self, weights_NB: Floats) -> Floats:
-        both_CB, either_CB = self.both_CN @ weights_NB, self.either_CN @ weights_NB
-        return np.divide(both_CB, either_CB, out=np.full(both_CB.shape, np.nan), where=either_CB > 0)
+        both_CB, either_CB, true_CB = (areas @ weights_NB for areas in (self.both_CN, self.either_CN, self.true_CN))
+        return np.divide(both_CB, either_CB, out=np.full(both_CB.shape, np.nan), where=true_CB > 0)
 
 
 def _halves(areas_NC: Floats, back_C: Bools) -> Floats:

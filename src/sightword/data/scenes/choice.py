@@ -49,7 +49,7 @@ class Chooser:
         for _ in range(_TRIES * count):
             name = self._next(names, rng)
             if self.free or not any(is_held_out_pair(name, other) for other in names):
-                choice = self._drawing(name, rng)
+                choice = self.drawing(name, rng)
                 if choice:
                     names.append(name)
                     yield choice
@@ -88,8 +88,8 @@ class Chooser:
                 among = self._of_group[sprite.group]
         return among[int(rng.integers(len(among)))]
 
-    def _drawing(self, name: str, rng: np.random.Generator) -> Choice | None:
-        """None where it has no colour but one that it may not have."""
+    def drawing(self, name: str, rng: np.random.Generator) -> Choice | None:
+        """One of a name. None where it has no colour but one that it may not have."""
         drawings = self._of_name[name]
         sprite = drawings[int(rng.integers(len(drawings)))]
         draw, turn = rng.random(3).tolist(), rng.permutation(len(_COLOURS)).tolist()

@@ -17,9 +17,17 @@ _OVER = 0.12  # of a thing may reach over the border
 _TRIES = 12
 
 
+def size_word(side: int, size: int) -> str:
+    """What a thing of this longer side is called in a picture of this size; "" between two sizes."""
+    for word, (low, high) in SHARES.items():
+        if round(low * size) <= side <= round(high * size):
+            return word
+    return ""
+
+
 class Placed(NamedTuple):
     """A drawing in a picture. sprite: its place in the sprites. side: its longer side, left, top: its corner, in
-    pixels; the corner may lie outside. tint: the hue that it was given, or ""."""
+    pixels; the corner may lie outside. tint: the hue that it was given, or "". turn: degrees clockwise, after that."""
 
     sprite: int
     side: int
@@ -27,17 +35,31 @@ class Placed(NamedTuple):
     tint: str
     left: int
     top: int
+    turn: int = 0
 
     def drawn(self, sprites: Sprites) -> Drawn:
-        return sprites.drawn(self.sprite, self.side, self.flip, self.tint)
+        return sprites.drawn(self.sprite, self.side, self.flip, self.tint, self.turn)
+
+    def centre(self, sprites: Sprites) -> tuple[float, float]:
+        """Across and down, of its drawing."""
+        width, height = self.drawn(sprites).picture.size
+        return self.left + width / 2, self.top + height / 2
 
     def window(self, drawn: Drawn, size: int) -> tuple[slice, slice, NDArray[np.bool_]]:
-        """Rows and columns of the picture that its drawing covers, and its mask there."""
+        """Rows and columns of the picture that its drawing covers, and its mask there; empty where it lies outside."""
         height, width = drawn.mask.shape
         top, left = max(0, self.top), max(0, self.left)
-        bottom, right = min(size, self.top + height), min(size, self.left + width)
+        bottom, right = max(top, min(size, self.top + height)), max(left, min(size, self.left + width))
         mask = drawn.mask[top - self.top : bottom - self.top, left - self.left : right - self.left]
         return slice(top, bottom), slice(left, right), mask
+
+
+def centred(
+    sprites: Sprites, sprite: int, side: int, flip: bool, tint: str, across: float, down: float, turn: int = 0
+) -> Placed:
+    """A drawing with its centre there."""
+    width, height = sprites.drawn(sprite, side, flip, tint, turn).picture.size
+    return Placed(sprite, side, flip, tint, round(across - width / 2), round(down - height / 2), turn)
 
 
 class Canvas:
@@ -53,7 +75,7 @@ class Canvas:
     def put(self, sprite: int, share: float, flip: bool, tint: str, rng: np.random.Generator) -> bool:
         """Whether a place was found at which this thing and those behind it stay visible."""
         side = max(2, round(share * self.size))
-        drawn = self.sprites.drawn(sprite, side, flip, tint)
+        drawn = self.sprites.drawn(sprite, side, flip, tint, 0)
         whole = int(drawn.mask.sum())
         height, width = drawn.mask.shape
         for across, down in rng.random((_TRIES, 2)).tolist():
@@ -73,11 +95,6 @@ class Canvas:
                 self._left[len(self.placed)] = seen
                 return True
         return False
-
-    @property
-    def visible(self) -> Sequence[float]:
-        """The share of each thing's pixels that can be seen."""
-        return [int(self._left[number]) / whole for number, whole in enumerate(self._whole, start=1)]
 
 
 def paint(sprites: Sprites, placed: Sequence[Placed], size: int) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sightword.data.scenes.backgrounds import Background, draw_background
 from sightword.data.scenes.choice import Chooser
-from sightword.data.scenes.layout import Canvas, Placed, paint
+from sightword.data.scenes.layout import Canvas, Placed, paint, size_word
 from sightword.data.scenes.splits import SPLITS, Split, held_out
 from sightword.data.scenes.sprites import Sprites
 from sightword.errors import RequestError
@@ -19,16 +19,27 @@ from sightword.errors import RequestError
 MIN_SIZE, MAX_SIZE = 32, 4096  # pixels a side
 MAX_THINGS = 32
 _ATTEMPTS = 100
-_STREAMS = ("scene", "labels", "captions", "negations", "twins", "choices", "questions")
+_STREAMS = (
+    "scene",
+    "labels",
+    "captions",
+    "negations",
+    "twins",
+    "choices",
+    "questions",
+    "edits",
+    "edit captions",
+    "clips",
+)
 Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
     """name, group, kind, style: its sprite's. colour: the word for most of its pixels, or `multicoloured`. size: small,
-    medium or large, by the longer side of its drawing. box: left, top, right, bottom in pixels, right and bottom not
-    included, of the whole thing inside the picture, hidden or not. visible: the share of its pixels that neither others
-    nor the border hide."""
+    medium or large, by the longer side of its drawing; "" between two of them (in clips). box: left, top, right, bottom
+    in pixels, right and bottom not included, of the whole thing inside the picture, hidden or not. visible: the share
+    of its pixels that neither others nor the border hide."""
 
     name: str
     group: str
@@ -92,7 +103,7 @@ class Scenes(Sequence[Scene]):
             raise RequestError(f"from {things[0]} to {things[1]} things: ask for 1 to {MAX_THINGS}, the fewest first")
         if not 0 <= tint <= 1:
             raise RequestError(f"a hue of its own for {tint} of the things: ask for a share from 0 to 1")
-        self._chooser = Chooser(sprites, split, tint)
+        self.chooser = Chooser(sprites, split, tint)
         self.sprites, self.split, self.size, self.seed = sprites, split, size, seed
         self._count = count  # `count` is a sequence's method
         self.things, self.tint = things, tint
@@ -100,7 +111,7 @@ class Scenes(Sequence[Scene]):
     @property
     def names(self) -> tuple[str, ...]:
         """All that things of this split may be called, sorted."""
-        return self._chooser.names
+        return self.chooser.names
 
     def __len__(self) -> int:
         return self._count
@@ -120,6 +131,13 @@ class Scenes(Sequence[Scene]):
             f"{self.sprites.name}: its {len(self.names)} names have no combinations that are held out; more are needed"
         )
 
+    def resized(self, count: int) -> Scenes:
+        """The same in another number; those that both have are the same."""
+        return Scenes(self.sprites, self.split, count, self.size, self.seed, self.things, self.tint)
+
+    def key(self, index: int) -> str:
+        return f"{self.sprites.name}/{self.split}/{self.seed}/{index % self._count:09}"
+
     def generator(self, index: int, of: str = "scene", attempt: int = 0) -> np.random.Generator:
         """The randomness of one scene, of which each use (`of`) has its own."""
         key = np.array([self.seed & (2**64 - 1), SPLITS.index(self.split)], np.uint64)
@@ -129,23 +147,32 @@ class Scenes(Sequence[Scene]):
     def _make(self, index: int, rng: np.random.Generator) -> Scene:
         ground = draw_background(rng)
         canvas = Canvas(self.sprites, self.size)
-        sizes = []
-        for choice in self._chooser.choose(int(rng.integers(self.things[0], self.things[1] + 1)), rng):
-            if canvas.put(choice.sprite, choice.share, choice.flip, choice.tint, rng):
-                sizes.append(choice.size)
-        things = tuple(self._thing(*of) for of in zip(canvas.placed, sizes, canvas.visible, strict=True))
-        absent = self._chooser.absent([thing.name for thing in things], rng)
-        key = f"{self.sprites.name}/{self.split}/{self.seed}/{index:09}"
-        return Scene(key, self.size, ground.word, things, absent, ground, tuple(canvas.placed), self.sprites)
+        for choice in self.chooser.choose(int(rng.integers(self.things[0], self.things[1] + 1)), rng):
+            canvas.put(choice.sprite, choice.share, choice.flip, choice.tint, rng)
+        absent = self.chooser.absent([self.sprites[placed.sprite].name for placed in canvas.placed], rng)
+        return compose(self.key(index), self.size, ground, canvas.placed, absent, self.sprites)
 
-    def _thing(self, placed: Placed, size: str, visible: float) -> Thing:
-        sprite, drawn = self.sprites[placed.sprite], placed.drawn(self.sprites)
-        rows, columns, mask = placed.window(drawn, self.size)
-        down, across = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        box = (
-            columns.start + int(across[0]),
-            rows.start + int(down[0]),
-            columns.start + int(across[-1]) + 1,
-            rows.start + int(down[-1]) + 1,
-        )
-        return Thing(sprite.name, sprite.group, sprite.kind, sprite.style, drawn.colour, size, box, visible)
+
+def compose(
+    key: str, size: int, ground: Background, placed: Sequence[Placed], absent: tuple[str, ...], sprites: Sprites
+) -> Scene:
+    """The scene of these drawings, from back to front, with what is true of it. A part of each lies inside."""
+    seen = np.bincount(paint(sprites, placed, size).ravel(), minlength=len(placed) + 1).tolist()
+    things = tuple(_thing(one, number, size, sprites) for one, number in zip(placed, seen[1:], strict=True))
+    return Scene(key, size, ground.word, things, absent, ground, tuple(placed), sprites)
+
+
+def _thing(placed: Placed, seen: int, size: int, sprites: Sprites) -> Thing:
+    """seen: how many of its pixels."""
+    sprite, drawn = sprites[placed.sprite], placed.drawn(sprites)
+    rows, columns, mask = placed.window(drawn, size)
+    down, across = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = (
+        columns.start + int(across[0]),
+        rows.start + int(down[0]),
+        columns.start + int(across[-1]) + 1,
+        rows.start + int(down[-1]) + 1,
+    )
+    visible = seen / int(drawn.mask.sum())
+    word = size_word(placed.side, size)
+    return Thing(sprite.name, sprite.group, sprite.kind, sprite.style, drawn.colour, word, box, visible)

