@@ -19,7 +19,7 @@ from sightword.errors import RequestError
 MIN_SIZE, MAX_SIZE = 32, 4096  # pixels a side
 MAX_THINGS = 32
 _ATTEMPTS = 100
-_STREAMS = ("scene", "labels")
+_STREAMS = ("scene", "labels", "captions", "negations", "twins", "choices", "questions")
 Box = tuple[int, int, int, int]
 
 

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sightword.data.scenes.scene import Scene
+from sightword.data.scenes.scene import Scene, Thing
 
 Word: TypeAlias = Literal["left of", "right of", "above", "below", "in front of", "behind", "inside"]
 
@@ -68,6 +68,24 @@ def hidden_by(scene: Scene) -> NDArray[np.int64]:
         over[number] = 0
         found[:, number] = over
     return found
+
+
+def places(thing: Thing, size: int) -> tuple[str, ...]:
+    """In which part of a picture of so many pixels a side its whole box lies.
+
+    left, right, top, bottom: in that half. middle: it holds the picture's centre, and its own is at most a tenth of
+    the side away from it, both across and down.
+    """
+    left, top, right, bottom = thing.box
+    across, down = abs(left + right - size) / 2, abs(top + bottom - size) / 2
+    holds = {
+        "left": 2 * right <= size,
+        "right": 2 * left >= size,
+        "top": 2 * bottom <= size,
+        "bottom": 2 * top >= size,
+        "middle": left < size / 2 < right and top < size / 2 < bottom and max(across, down) <= size / 10,
+    }
+    return tuple(word for word, true in holds.items() if true)
 
 
 def counts(scene: Scene) -> dict[str, int]:
