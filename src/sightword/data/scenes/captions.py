@@ -131,7 +131,7 @@ def _short(facts: Facts, rng: np.random.Generator) -> Piece:
 
 
 def _short_plans(facts: Facts, rng: np.random.Generator) -> Iterator[Piece]:
-    related = _relations(facts)
+    related = related_things(facts)
     if related:
         one, holds, other = related[int(rng.integers(len(related)))]
         ours, theirs = described(one, rng), described(other, rng)
@@ -154,7 +154,7 @@ def _there(which: Which, where: tuple[str, ...]) -> Claim:
     return Claim("there", Which(which.name, which.colour, which.size, where))
 
 
-def _relations(facts: Facts) -> list[tuple[Thing, Word, Thing]]:
+def related_things(facts: Facts) -> list[tuple[Thing, Word, Thing]]:
     """Between things that are the only ones of their names."""
     things, single = facts.scene.things, {thing.name for thing in facts.single()}
     return [
@@ -229,7 +229,7 @@ def _wheres(facts: Facts, rng: np.random.Generator) -> Iterator[Piece]:
 
 
 def _related(facts: Facts, rng: np.random.Generator) -> Iterator[Piece]:
-    for one, holds, other in _relations(facts):
+    for one, holds, other in related_things(facts):
         slots: Slots = {
             "x": Phrase(countable(one.name)),
             "y": Phrase(countable(other.name)),

@@ -6,19 +6,38 @@ from dataclasses import dataclass
 
 from sightword.data.scenes.captions import Caption, long_caption, short_caption
 from sightword.data.scenes.claims import Facts
+from sightword.data.scenes.foils import foils_of
+from sightword.data.scenes.negations import MultipleChoice, Negation, multiple_choice, negations
+from sightword.data.scenes.questions import Question, questions
 from sightword.data.scenes.scene import Scenes
+from sightword.data.scenes.twins import Twins, twins
+
+_NEGATIONS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class SceneTexts:
-    """short: of 5 to 15 words. long: of 60 to 200."""
+    """short: of 5 to 15 words. long: of 60 to 200. negations: three, each of a thing and in words of its own; none
+    where no plausible name is absent. twins: one of each change that the scene allows. choice: None for a scene of one
+    name. questions: one of each sort that the scene allows."""
 
     short: Caption
     long: Caption
+    negations: tuple[Negation, ...]
+    twins: tuple[Twins, ...]
+    choice: MultipleChoice | None
+    questions: tuple[Question, ...]
 
 
 def texts_of(scenes: Scenes, index: int) -> SceneTexts:
     """The texts of a scene, drawn from the scenes' seed, split and index alone."""
-    facts = Facts(scenes[index])
+    facts, foils = Facts(scenes[index]), foils_of(scenes)
     rng = scenes.generator(index, "captions")
-    return SceneTexts(short_caption(facts, rng), long_caption(facts, rng))
+    return SceneTexts(
+        short_caption(facts, rng),
+        long_caption(facts, rng),
+        tuple(negations(facts, foils, _NEGATIONS, scenes.generator(index, "negations"))),
+        tuple(twins(facts, foils, scenes.generator(index, "twins"))),
+        multiple_choice(facts, foils, scenes.generator(index, "choices")),
+        tuple(questions(facts, foils, scenes.generator(index, "questions"))),
+    )
