@@ -1,27 +1,44 @@
 """Pictures composed of drawings, of which everything is known: what is there, where, in which colour and size, what
-hides what, and what is not there though it could be."""
+hides what, and what is not there though it could be; and texts that are true of them, or false in one place."""
 
+from sightword.data.scenes.captions import Caption
+from sightword.data.scenes.claims import Claim, Facts, Which
 from sightword.data.scenes.labels import masked_scenes
+from sightword.data.scenes.negations import MultipleChoice, Negation
+from sightword.data.scenes.questions import Question
 from sightword.data.scenes.scene import Scene, Scenes, Thing
 from sightword.data.scenes.splits import SPLITS, Split
 from sightword.data.scenes.sprites import EMOJI_GROUPS, Sprite, Sprites, emoji_sprites, folder_sprites
-from sightword.data.scenes.truth import Relation, counts, group_counts, hidden_by, relations
+from sightword.data.scenes.texts import SceneTexts, texts_of
+from sightword.data.scenes.truth import Relation, counts, group_counts, hidden_by, places, relations
+from sightword.data.scenes.twins import Twins
 
 __all__ = [
     "EMOJI_GROUPS",
     "SPLITS",
+    "Caption",
+    "Claim",
+    "Facts",
+    "MultipleChoice",
+    "Negation",
+    "Question",
     "Relation",
     "Scene",
+    "SceneTexts",
     "Scenes",
     "Split",
     "Sprite",
     "Sprites",
     "Thing",
+    "Twins",
+    "Which",
     "counts",
     "emoji_sprites",
     "folder_sprites",
     "group_counts",
     "hidden_by",
     "masked_scenes",
+    "places",
     "relations",
+    "texts_of",
 ]
