@@ -9,9 +9,9 @@ from typing import TypeAlias
 import numpy as np
 
 from sightword.data.scenes.claims import Claim, Facts, Which
-from sightword.data.scenes.colours import MIXED
+from sightword.data.scenes.colours import COLOURS, MIXED
 from sightword.data.scenes.grammar import scene_grammar
-from sightword.data.scenes.nouns import Phrase, countable, has_colour, joined, number, plural, sentence, words_in
+from sightword.data.scenes.nouns import Phrase, countable, differ, joined, names_one, number, plural, sentence, words_in
 from sightword.data.scenes.scene import Thing
 from sightword.data.scenes.splits import SIZES
 from sightword.data.scenes.truth import Word
@@ -67,8 +67,8 @@ def described(thing: Thing, rng: np.random.Generator, all_of_it: bool = False) -
     tells = colour < (_MIXED if thing.colour == MIXED else _COLOUR) or all_of_it
     return Which(
         thing.name,
-        colour=thing.colour if tells and not has_colour(thing.name) else "",
-        size=thing.size if size < _SIZE or all_of_it else "",
+        colour=thing.colour if tells and not names_one(COLOURS, thing.name) else "",
+        size=thing.size if (size < _SIZE or all_of_it) and not names_one(SIZES, thing.name) else "",
     )
 
 
@@ -200,9 +200,11 @@ def _things(facts: Facts, rng: np.random.Generator) -> Iterator[Piece]:
     for place in rng.permutation(len(facts.scene.things)).tolist():
         thing = facts.scene.things[place]
         which = described(thing, rng, all_of_it=True)
-        looks = [word("size", which.size, rng)]
+        looks = [word("size", which.size, rng)] if which.size else []
         if which.colour:
             looks.append(word("colour", which.colour, rng) if which.colour == MIXED else which.colour)
+        if not looks:
+            continue
         name = countable(thing.name)
         slots: Slots = {"x": Phrase(name), "looks": joined(picked(looks, 2, rng))}
         if facts.counts[thing.name] > 1:
@@ -255,7 +257,7 @@ def _grouped(facts: Facts, rng: np.random.Generator) -> Iterator[Piece]:
 
 def _absent(facts: Facts, rng: np.random.Generator) -> Iterator[Piece]:
     for name in facts.scene.absent:
-        if set(name.lower().split()).isdisjoint(facts.scene.background.split()):
+        if all(differ(name, said) for said in (*facts.counts, facts.scene.background)):
             denied = Claim("there", Which(name), denied=True)
             yield Piece("long absent", {"x": Phrase(countable(name))}, (denied,))
 

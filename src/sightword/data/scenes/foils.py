@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sightword.data.scenes.claims import Facts
-from sightword.data.scenes.grammar import scene_grammar
+from sightword.data.scenes.nouns import differ
 from sightword.data.scenes.scene import Scenes
 from sightword.data.scenes.splits import is_held_out_pair, sprites_of
 
@@ -42,10 +42,6 @@ class Foils:
             for names in near:
                 names.append(name)
             self._near[name] = near
-        self._alike: dict[str, set[str]] = {}
-        for names in scene_grammar().nouns["alike"]:
-            for name in names:
-                self._alike.setdefault(name, set()).update(names)
 
     def draw(self, facts: Facts, rng: np.random.Generator, besides: Collection[str] = ()) -> Foil | None:
         """besides: other names of the text, from which both must differ. None where nothing suits."""
@@ -58,16 +54,12 @@ class Foils:
             others = {*told, facts.scene.background} - {name}
             if (
                 other not in told
-                and self._differ(name, other)
-                and all(self._differ(one, there) for one in (name, other) for there in others)
+                and differ(name, other)
+                and all(differ(one, there) for one in (name, other) for there in others)
                 and (self.free or not any(is_held_out_pair(other, there) for there in told))
             ):
                 return Foil(name, other)
         return None
-
-    def _differ(self, one: str, other: str) -> bool:
-        """They share no word, and neither could be said of what the other is."""
-        return set(one.lower().split()).isdisjoint(other.lower().split()) and other not in self._alike.get(one, ())
 
 
 @lru_cache(8)

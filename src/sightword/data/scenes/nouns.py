@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
-from sightword.data.scenes.colours import COLOURS
 from sightword.data.scenes.grammar import scene_grammar
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 # What a name's head comes before: `cup with straw`, `magnifying glass tilted left`.
 _AFTER_HEAD = re.compile(
     r" (?=(?:with|without|of|in|on|at|and|over|showing|behind|facing|tilted|done|not|increasing|decreasing|arrival"
-    r"|departure|high|low|medium|without)\b)"
+    r"|departure)\b)"
 )
 
 
@@ -58,6 +57,8 @@ def countable(name: str) -> str:
 @lru_cache(1 << 14)
 def plural(words: str) -> str:
     """Of a countable: `cats`, `pairs of jeans`, `cups with straw`."""
+    if words.endswith(" sign"):
+        return words + "s"
     head, *rest = _AFTER_HEAD.split(words, maxsplit=1)
     before, _, last = head.rpartition(" ")
     ending = _plural(last)
@@ -85,9 +86,28 @@ def joined(phrases: Sequence[str], last: str = "and") -> str:
     return f"{', '.join(before)} {last} {end}" if before else end
 
 
-def has_colour(name: str) -> bool:
-    """The name speaks of a colour, so that another one beside it would be a riddle."""
-    return not _COLOUR_WORDS.isdisjoint(name.lower().split())
+def names_one(of: Collection[str], name: str) -> bool:
+    """The name speaks of a colour, or a size: to say another of what it names would be a riddle."""
+    return not set(of).isdisjoint(name.lower().split())
+
+
+def differ(one: str, other: str) -> bool:
+    """Two names share no word, and neither could be said of what the other names, so that `no bird` is not said of an
+    eagle."""
+    return _stems(one).isdisjoint(_stems(other)) and other not in _alike().get(one, ())
+
+
+def _stems(text: str) -> set[str]:
+    return {word.removesuffix("s") for word in text.lower().split()}
+
+
+@cache
+def _alike() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for names in scene_grammar().nouns["alike"]:
+        for name in names:
+            found.setdefault(name, set()).update(names)
+    return found
 
 
 def words_in(text: str) -> int:
@@ -97,6 +117,3 @@ def words_in(text: str) -> int:
 def sentence(text: str) -> str:
     """With a capital and a full stop."""
     return text[:1].upper() + text[1:] + ("" if text.endswith(("?", ".")) else ".")
-
-
-_COLOUR_WORDS = frozenset(COLOURS)

@@ -15,9 +15,9 @@ from sightword.data.scenes.claims import Claim, Facts, Which
 from sightword.data.scenes.colours import COLOURS, HUES
 from sightword.data.scenes.foils import Foils
 from sightword.data.scenes.grammar import scene_grammar
-from sightword.data.scenes.nouns import Phrase, countable, has_colour, sentence
+from sightword.data.scenes.nouns import Phrase, countable, names_one, sentence
 from sightword.data.scenes.scene import Thing
-from sightword.data.scenes.splits import held_out_colour, held_out_size
+from sightword.data.scenes.splits import SIZES, held_out_colour, held_out_size
 from sightword.data.scenes.truth import Word
 
 Change: TypeAlias = Literal["name", "negation", "colour", "size", "place", "relation", "count", "background"]
@@ -78,7 +78,7 @@ def tinted_thing(facts: Facts, foils: Foils, rng: np.random.Generator) -> tuple[
     found = [
         (thing, placed.sprite)
         for thing, placed in zip(scene.things, scene.placed, strict=True)
-        if placed.tint and facts.counts[thing.name] == 1 and not has_colour(thing.name)
+        if placed.tint and facts.counts[thing.name] == 1 and not names_one(COLOURS, thing.name)
     ]
     if not found:
         return None
@@ -109,7 +109,7 @@ def _colour(facts: Facts, foils: Foils, rng: np.random.Generator) -> _Made:
 
 def sized_things(facts: Facts, foils: Foils, rng: np.random.Generator) -> tuple[Thing, Thing] | None:
     """Two things of different sizes, of which each might have the other's."""
-    single = facts.single()
+    single = [thing for thing in facts.single() if not names_one(SIZES, thing.name)]
     found = [
         (one, other)
         for one in single
