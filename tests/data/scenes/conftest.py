@@ -40,3 +40,19 @@ def sprite_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def sprites(sprite_folder: Path) -> Sprites:
     return folder_sprites(sprite_folder)
+
+
+@pytest.fixture(scope="session")
+def word_sprites(tmp_path_factory: pytest.TempPathFactory) -> Sprites:
+    """72 shapes in three groups, named by words of their own that mean nothing."""
+    folder = tmp_path_factory.mktemp("words")
+    names = (start + end for start in STARTS for end in ENDS)
+    for number, name in enumerate(names):
+        colour = tuple(COLOURS.values())[number % 4]
+        shape = ("ring", "bar", "disc")[number % 3]
+        draw_sprite(folder / f"{shape}s" / f"{name}.png", colour, shape)
+    return folder_sprites(folder)
+
+
+STARTS = ("badle", "fino", "guro", "kesta", "milo", "nuve", "opra", "pilta", "suno")
+ENDS = ("ck", "dd", "m", "nt", "p", "rk", "t", "v")

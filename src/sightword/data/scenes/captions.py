@@ -165,23 +165,21 @@ def related_things(facts: Facts) -> list[tuple[Thing, Word, Thing]]:
 
 
 def long_caption(facts: Facts, rng: np.random.Generator) -> Caption:
-    """Of 60 to 200 words: all things with their colours and sizes and the background, as far as there is room, and so
-    much of places, relations, numbers and what is absent as chance asks for."""
-    wanted = int(rng.integers(LONG[0], LONG[1] - 20))
+    """Of 60 to 200 words: all things with their colours and sizes, the background, and of places, relations, numbers
+    and what is absent one sentence each, as far as there is room; and as many more of these as chance asks for."""
+    wanted = int(rng.integers(LONG[0], LONG[1] + 1))
     count = len(facts.scene.things)
     found = listed(facts, picked(list(facts.counts), len(facts.counts), rng), rng, plain=count > _LISTED)
     total = {"number": f"{number(count)} thing{'s' * (count > 1)}"}
     pieces = [Piece("long opening", {**found.slots, **total}, (*found.claims, Claim("count", number=count)))]
     slots, behind = ground(facts)
-    must = [*_things(facts, rng), Piece("long ground", slots, (behind,))]
-    may = list(_more(facts, rng))
+    firsts, rests = _more(facts, rng)
+    must = [*_things(facts, rng), Piece("long ground", slots, (behind,)), *firsts]
     texts = [pieces[0].text(rng)]
-    for number_, piece in enumerate([*must, *may]):
+    for place, piece in enumerate([*must, *rests]):
         length = words_in(" ".join(texts))
-        if number_ >= len(must) and length >= wanted:
-            break
         text = piece.text(rng)
-        if length + words_in(text) <= LONG[1]:
+        if length + words_in(text) <= (LONG[1] if place < len(must) else wanted):
             texts.append(text)
             pieces.append(piece)
     while words_in(" ".join(texts)) < LONG[0]:
@@ -213,13 +211,13 @@ def _things(facts: Facts, rng: np.random.Generator) -> Iterator[Piece]:
             yield Piece("long thing", slots, (Claim("there", which),))
 
 
-def _more(facts: Facts, rng: np.random.Generator) -> Iterator[Piece]:
-    """What else is true: first one of each kind, then the rest, in any order."""
+def _more(facts: Facts, rng: np.random.Generator) -> tuple[list[Piece], list[Piece]]:
+    """What else is true: one of each kind, and the rest, in any order."""
     kinds = [list(kind(facts, rng)) for kind in (_wheres, _related, _counted, _grouped, _absent, _nothing)]
     shuffled = [[kind[place] for place in rng.permutation(len(kind)).tolist()] for kind in kinds if kind]
     firsts, rests = [kind[0] for kind in shuffled], [piece for kind in shuffled for piece in kind[1:]]
-    for pieces in (firsts, rests):
-        yield from (pieces[place] for place in rng.permutation(len(pieces)).tolist())
+    first, rest = (rng.permutation(len(pieces)).tolist() for pieces in (firsts, rests))
+    return [firsts[place] for place in first], [rests[place] for place in rest]
 
 
 def _wheres(facts: Facts, rng: np.random.Generator) -> Iterator[Piece]:
