@@ -29,6 +29,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from sightword.data.scenes import Scenes, SceneTexts, Split, emoji_sprites, folder_sprites, texts_of
+from sightword.data.scenes.grammar import scene_grammar
 from sightword.evaluation.intervals import wilson
 
 _One = TypeVar("_One")
@@ -148,6 +149,12 @@ def main() -> None:
         results |= {task + kind: result for kind, result in chosen(learnt[task], held[task])}
     questions, held_out = gathered(train, asked, False), gathered(test, asked, True)
     results |= {task: answered(questions[task], held_out[task]) for task in sorted(held_out)}
+    grammar = scene_grammar()
+    for kind in ("short", "deny", "affirm", "twin", "ask"):
+        print(f"{kind}: {sum(grammar.forms(rule) for rule in grammar.rules if rule.startswith(kind)):,} forms")
+    captions = [texts_of(test, index) for index in range(len(test))]
+    for name in ("short", "long"):
+        print(f"{name}: {len({getattr(one, name).text for one in captions}):,} of {len(captions):,} captions differ")
     print("| task | text alone, % | chance, % | tested |\n| --- | --- | --- | --- |")
     for task, (hits, n, chance) in results.items():
         low, high = wilson(hits, n)

@@ -44,10 +44,10 @@ class Background:
 
 def draw_background(rng: np.random.Generator) -> Background:
     pattern = str(rng.choice(_NAMES))
-    count = 1 if pattern in _ONE_COLOUR else 2
+    count = 1 if pattern in ONE_COLOUR else 2
     words = [COLOURS[place] for place in rng.choice(len(COLOURS), count, replace=False)]
     colours = [sample(word, rng) for word in words]
-    if pattern in _ONE_COLOUR - {"plain"}:
+    if pattern in ONE_COLOUR - {"plain"}:
         # Light and shade of one colour.
         shade = rng.uniform(0.7, 0.9) if sum(colours[0]) > 200 else 1.5
         red, green, blue = (min(255, round(level * shade) + 12 * (shade > 1)) for level in colours[0])
@@ -144,4 +144,4 @@ PATTERNS: Mapping[str, Callable[[int, np.random.Generator], _Share | float]] = {
     "hills": _hills,
 }
 _NAMES = tuple(PATTERNS)
-_ONE_COLOUR = frozenset({"plain", "clouds", "grain"})
+ONE_COLOUR = frozenset({"plain", "clouds", "grain"})

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from sightword.data.scenes.backgrounds import PATTERNS, Background
+from sightword.data.scenes.backgrounds import ONE_COLOUR, PATTERNS, Background
 from sightword.data.scenes.captions import RELATIONS, Caption, Slots, many, phrase, related_things, said, word
 from sightword.data.scenes.claims import Claim, Facts, Which
 from sightword.data.scenes.colours import COLOURS, HUES
@@ -211,11 +211,10 @@ def _other_colour(ground: Background, rng: np.random.Generator) -> Background:
 
 
 def _other_pattern(ground: Background, rng: np.random.Generator) -> Background:
-    one_colour = {"plain", "clouds", "grain"}
     others = [
         pattern
         for pattern in PATTERNS
-        if pattern != ground.pattern and (pattern in one_colour) == (ground.pattern in one_colour)
+        if pattern != ground.pattern and (pattern in ONE_COLOUR) == (ground.pattern in ONE_COLOUR)
     ]
     return replace(ground, pattern=others[int(rng.integers(len(others)))])
 
