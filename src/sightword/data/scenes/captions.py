@@ -20,6 +20,7 @@ SHORT, LONG = (5, 15), (60, 200)  # words
 RELATIONS: tuple[Word, ...] = ("left of", "right of", "above", "below", "in front of", "behind")
 PLACES = ("left", "right", "top", "bottom", "middle")
 Slots: TypeAlias = Mapping[str, Phrase | str]
+_Listed: TypeAlias = tuple[str, tuple[Claim, ...]]
 _TRIES = 50
 _COLOUR, _MIXED, _SIZE, _SENTENCE = 0.6, 0.2, 0.4, 0.5  # how often a short caption tells of them
 _LISTED = 8  # things that a long caption describes in its list
@@ -72,8 +73,8 @@ def described(thing: Thing, rng: np.random.Generator, all_of_it: bool = False) -
     )
 
 
-def listed(facts: Facts, names: Sequence[str], rng: np.random.Generator, plain: bool = False) -> Piece:
-    """`a red cat, two dogs and a small car`, as the slot `things`; plain: nothing but names and numbers."""
+def listed(facts: Facts, names: Sequence[str], rng: np.random.Generator, plain: bool = False) -> _Listed:
+    """`a red cat, two dogs and a small car`, with its claims; plain: nothing but names and numbers."""
     texts, claims = [], []
     for name in names:
         count = facts.counts[name]
@@ -86,7 +87,7 @@ def listed(facts: Facts, names: Sequence[str], rng: np.random.Generator, plain: 
             texts.append(str(phrase(which, rng)))
             claims.append(Claim("there", which))
     last = scene_grammar().draw("and", rng) if len(texts) == 2 else "and"
-    return Piece("", {"things": joined(texts, last)}, tuple(claims))
+    return joined(texts, last), tuple(claims)
 
 
 def many(name: str, count: int) -> str:
@@ -126,8 +127,8 @@ def _short(facts: Facts, rng: np.random.Generator) -> Piece:
     plans = list(_short_plans(facts, rng))
     if plans and rng.random() < 0.5:
         return plans[int(rng.integers(len(plans)))]
-    found = listed(facts, picked(list(facts.counts), int(rng.integers(1, 4)), rng), rng)
-    return Piece("short things", found.slots, found.claims)
+    things, claims = listed(facts, picked(list(facts.counts), int(rng.integers(1, 4)), rng), rng)
+    return Piece("short things", {"things": things}, claims)
 
 
 def _short_plans(facts: Facts, rng: np.random.Generator) -> Iterator[Piece]:
@@ -169,9 +170,9 @@ def long_caption(facts: Facts, rng: np.random.Generator) -> Caption:
     and what is absent one sentence each, as far as there is room; and as many more of these as chance asks for."""
     wanted = int(rng.integers(LONG[0], LONG[1] + 1))
     count = len(facts.scene.things)
-    found = listed(facts, picked(list(facts.counts), len(facts.counts), rng), rng, plain=count > _LISTED)
-    total = {"number": f"{number(count)} thing{'s' * (count > 1)}"}
-    pieces = [Piece("long opening", {**found.slots, **total}, (*found.claims, Claim("count", number=count)))]
+    things, claims = listed(facts, picked(list(facts.counts), len(facts.counts), rng), rng, plain=count > _LISTED)
+    opening = {"things": things, "number": f"{number(count)} thing{'s' * (count > 1)}"}
+    pieces = [Piece("long opening", opening, (*claims, Claim("count", number=count)))]
     slots, behind = ground(facts)
     firsts, rests = _more(facts, rng)
     must = [*_things(facts, rng), Piece("long ground", slots, (behind,)), *firsts]

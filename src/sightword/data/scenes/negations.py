@@ -62,14 +62,14 @@ def negations(facts: Facts, foils: Foils, count: int, rng: np.random.Generator) 
 def _negation(facts: Facts, foil: Foil, rng: np.random.Generator) -> Negation:
     others = [name for name in facts.counts if name != foil.present]
     beside = picked(others, int(rng.integers(0, _BESIDE + 1)), rng)
-    found = listed(facts, beside, rng) if beside else None
+    things, told = listed(facts, beside, rng) if beside else ("", ())
     where = "beside" if beside else "alone"
     forms = {deny: scene_grammar().draw(f"{'deny' if deny else 'affirm'} {where}", rng) for deny in (False, True)}
     ends = rng.random() < 0.5
 
     def caption(name: str, deny: bool) -> Caption:
-        text = said(forms[deny], {**(found.slots if found else {}), "x": Phrase(countable(name))})
-        claims = (*(found.claims if found else ()), Claim("there", Which(name), denied=deny))
+        text = said(forms[deny], {"things": things, "x": Phrase(countable(name))})
+        claims = (*told, Claim("there", Which(name), denied=deny))
         return Caption(sentence(text) if ends else text, claims)
 
     return Negation(
