@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -30,6 +31,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from sightword.data.scenes import Scenes, SceneTexts, Split, emoji_sprites, folder_sprites, texts_of
 from sightword.data.scenes.grammar import scene_grammar
+from sightword.data.scenes.nouns import countable, plural
 from sightword.evaluation.intervals import wilson
 
 _One = TypeVar("_One")
@@ -116,16 +118,36 @@ def answered(train: list[Asked], test: list[Asked]) -> Result:
     return Result(hits, len(test), max(answers.values()) / len(test))
 
 
-def gathered(scenes: Scenes, of: Callable[[SceneTexts], Iterable[tuple[str, _One]]], first: bool) -> _Tasks[_One]:
-    """By task; first: one a scene of each."""
-    found: _Tasks[_One] = {}
+def kept(found: Iterable[tuple[str, _One]], first: bool) -> Iterator[tuple[str, _One]]:
+    """All of a scene; first: one of each task."""
+    seen: set[str] = set()
+    for task, one in found:
+        if not (first and task in seen):
+            yield task, one
+        seen.add(task)
+
+
+def gathered(scenes: Scenes, first: bool) -> tuple[_Tasks[Options], _Tasks[Asked]]:
+    options: _Tasks[Options] = {}
+    questions: _Tasks[Asked] = {}
     for index in range(len(scenes)):
-        of_scene: _Tasks[_One] = {}
-        for task, one in of(texts_of(scenes, index)):
-            of_scene.setdefault(task, []).append(one)
-        for task, ones in of_scene.items():
-            found.setdefault(task, []).extend(ones[:1] if first else ones)
-    return found
+        texts = texts_of(scenes, index)
+        for task, one in kept(pairs(texts), first):
+            options.setdefault(task, []).append(one)
+        for task, question in kept(asked(texts), first):
+            questions.setdefault(task, []).append(question)
+    return options, questions
+
+
+def variety(scenes: Scenes) -> Iterator[str]:
+    """How many forms the rules have, and how many short captions differ when all names are called the same."""
+    grammar = scene_grammar()
+    for kind in ("short", "deny", "affirm", "twin", "ask"):
+        yield f"{kind}: {sum(grammar.forms(rule) for rule in grammar.rules if rule.startswith(kind)):,} forms"
+    said = {form for name in scenes.names for form in (countable(name), plural(countable(name)))}
+    name = re.compile(rf"\b({'|'.join(map(re.escape, sorted(said, key=len, reverse=True)))})\b", re.IGNORECASE)
+    found = {name.sub("thing", texts_of(scenes, index).short.text).lower() for index in range(len(scenes))}
+    yield f"{len(found):,} of {len(scenes):,} short captions differ in more than names"
 
 
 def main() -> None:
@@ -144,17 +166,12 @@ def main() -> None:
 
     results: dict[str, Result] = {}
     train, test = scenes("train", args.train), scenes(args.split, args.test)
-    learnt, held = gathered(train, pairs, False), gathered(test, pairs, True)
+    print("\n".join(variety(test)), flush=True)
+    learnt, questions = gathered(train, first=False)
+    held, held_questions = gathered(test, first=True)
     for task in sorted(held):
         results |= {task + kind: result for kind, result in chosen(learnt[task], held[task])}
-    questions, held_out = gathered(train, asked, False), gathered(test, asked, True)
-    results |= {task: answered(questions[task], held_out[task]) for task in sorted(held_out)}
-    grammar = scene_grammar()
-    for kind in ("short", "deny", "affirm", "twin", "ask"):
-        print(f"{kind}: {sum(grammar.forms(rule) for rule in grammar.rules if rule.startswith(kind)):,} forms")
-    captions = [texts_of(test, index) for index in range(len(test))]
-    for name in ("short", "long"):
-        print(f"{name}: {len({getattr(one, name).text for one in captions}):,} of {len(captions):,} captions differ")
+    results |= {task: answered(questions[task], held_questions[task]) for task in sorted(held_questions)}
     print("| task | text alone, % | chance, % | tested |\n| --- | --- | --- | --- |")
     for task, (hits, n, chance) in results.items():
         low, high = wilson(hits, n)
