@@ -122,8 +122,8 @@ def test_what_distractors_take_counts_as_wrong(sets: LabelSets, pictures: list[O
     assert judged.labels == LABELS
     assert judged.both[1] == (found.mask == 1)[there].sum()
     assert judged.either[1] == (counts & ((found.mask == 1) | there)).sum()
-    # A label that is nowhere in the truth is no class of this mean.
-    value = Segmented([judged]).mean_iou(without=["a blue square"]).value
+    # The square is nowhere in the truth, and so no class of the mean.
+    value = Segmented([judged]).mean_iou(without=["other"]).value
     assert value == pytest.approx(judged.both[1] / judged.either[1])
 
 
