@@ -47,8 +47,7 @@ METRICS = {
     "map11": "mean average precision of the classes, at 11 points of recall",
     "map": "mean average precision of the classes, at all points",
     "roc_auc": "the area under the ROC curve",
-    "miou": "intersection over union of each name's pixels, and their mean over the names; a name that is nowhere, and "
-    "was found somewhere, counts 0",
+    "miou": "intersection over union of each name's pixels, and their mean over the names that some picture holds",
     "miou_foreground": "the same without the background",
     "fb_iou": "the mean of two: all names but the background as one, and the background",
     "boundary_iou": "as miou, of the bands along the borders of the masks (2 % of the picture's diagonal)",

@@ -95,7 +95,7 @@ def way_of(embedder: BaseEmbedder) -> dict[str, Any]:
     if isinstance(whole.scorer, PatchScorer):
         told = {"rule": whole.scorer.rule, "scale": whole.scorer.scale}
     elif whole.embedder.model.dense is not None:
-        told["scale"] = float(whole.embedder.model.dense.log_scale.exp())
+        told["scale"] = float(whole.embedder.model.dense.log_scale.detach().exp())
     return {**told, "window": whole.slide.size, "short": whole.slide.short, "step": whole.slide.step}
 
 
