@@ -12,8 +12,8 @@ finished run is only measured, and one that was cut goes on. Then, on test split
   they are, and turned onto the old ones by the rotation that fits the training names best (Procrustes);
 - --ablations: the two blocks and their depths, trained anew each, seed 0, for --ablation-steps.
 
-mIoU is the mean, over the names that some picture holds, of intersections and unions summed over all pictures. It stands
-with and without the background ("other").
+mIoU is the mean, over the names that some picture holds, of intersections and unions summed over all pictures. It
+stands with and without the background ("other").
 """
 
 from __future__ import annotations
