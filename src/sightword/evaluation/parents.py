@@ -51,7 +51,7 @@ def _by_file(place: Place) -> dict[str, list[str]] | str:
     targets = called_by(place.spec, tuple(told))
     # Each with its synonyms, of which the first counts as elsewhere in ImageNet.
     imagenet = all_specs()["imagenet"]
-    sources = [[*called_by(imagenet, tuple(str(names).split("; ")))] for names in told.values()]
+    sources = [[*filter(None, called_by(imagenet, tuple(str(names).split("; "))))] for names in told.values()]
     return dict(zip(targets, sources, strict=True))
 
 
