@@ -14,11 +14,8 @@ from sightword.evaluation.robustness import (
     corruption_result,
     effective_robustness,
     fit_line,
-    mean_point,
-    pm_hits,
-    point_of,
     relative_robustness,
-    style_points,
+    style_sides,
 )
 
 # The line of the standard models of the testbed for the mean of the seven shifts, and what it says of models: accuracy
@@ -116,38 +113,17 @@ def test_relative_robustness_holds_what_it_promises():
     assert 0.93 <= inside / 1000 <= 0.97
 
 
-def test_the_mean_of_shifts():
-    points = [Point("A", 0.9, 0.5, 1000, 400), Point("R", 0.8, 0.7, 1000, 600)]
-    mean = mean_point("m", points)
-    assert (mean.reference, mean.shift) == pytest.approx((0.85, 0.6))
-    variance = (0.5 * 0.5 / 400 + 0.7 * 0.3 / 600) / 4
-    assert mean.n_shift == pytest.approx(0.6 * 0.4 / variance, abs=1)
-    assert mean_point("m", [*points, Point("published", 0.9, 0.9)]).n_shift == 0
-
-
 def test_styles():
     groups = ["Goog", "Joy", "Goog", "Appl", "Appl", "Wind", "Wind"]
-    hits = np.array([1, 0, 1, 1, 0, 0, 0], dtype=bool)
-    points = style_points("emoji", hits, groups, reference={"Goog", "Joy"})
-    assert list(points) == ["Appl", "Wind"]
-    assert points["Appl"] == Point("emoji, Appl", 2 / 3, 0.5, 3, 2)
+    sides = style_sides("emoji", groups, reference={"Goog", "Joy"})
+    assert list(sides) == ["Appl", "Wind"]
+    assert [np.flatnonzero(side).tolist() for side in sides["Appl"]] == [[0, 1, 2], [3, 4]]
     labels = np.array([0, 1, 2, 0, 3, 2, 1])
-    matched = style_points("emoji", hits, groups, {"Goog", "Joy"}, labels)
-    assert matched["Appl"] == Point("emoji, Appl", 1.0, 1.0, 1, 1)  # only label 0 is on both sides
+    matched = style_sides("emoji", groups, {"Goog", "Joy"}, labels)
+    # Only label 0 is on both sides.
+    assert [np.flatnonzero(side).tolist() for side in matched["Appl"]] == [[0], [3]]
     with pytest.raises(RequestError, match="no picture is of a reference group"):
-        style_points("emoji", hits, groups, {"Sams"})
-
-
-def test_frames_about_an_anchor_are_judged_with_it():
-    #        video a: frames 0, 5, 10, 20 (anchors 5 and 20); video b: frame 4
-    videos, frames = ["a", "a", "b", "a", "a"], np.array([0, 5, 4, 10, 20])
-    hits, anchors = np.array([0, 1, 1, 1, 1], dtype=bool), np.array([1, 4, 2])
-    assert pm_hits(hits, videos, frames, anchors, 0).tolist() == [True, True, True]
-    assert pm_hits(hits, videos, frames, anchors, 4).tolist() == [True, True, True]
-    assert pm_hits(hits, videos, frames, anchors, 5).tolist() == [False, True, True]
-    assert pm_hits(hits, videos, frames, anchors, 20).tolist() == [False, False, True]
-    with pytest.raises(RequestError, match="5 judged frames have 4 videos"):
-        pm_hits(hits, videos[1:], frames, anchors, 0)
+        style_sides("emoji", groups, {"Sams"})
 
 
 def test_corruptions_are_judged_together():
@@ -183,7 +159,5 @@ def test_points_that_cannot_be():
     line = fit_line(on_line(0.9, -0.5, 10))
     with pytest.raises(RequestError, match="perfect: a reference accuracy of 1"):
         effective_robustness(Point("perfect", 1.0, 0.9), line)
-    with pytest.raises(RequestError, match="0 reference and 1 shifted"):
-        point_of("m", np.zeros(0, dtype=bool), np.ones(1, dtype=bool))
     with pytest.raises(RequestError, match="they must be the same"):
         relative_robustness(np.ones(3, dtype=bool), np.ones(4, dtype=bool))

@@ -1,9 +1,11 @@
 """Classes of one data set asked of a classifier over those of another: ImageNet's 1,000 for a data set with 23.
 
-Each target class has its source classes; its score is the largest or the sum of theirs. The testbed of Taori et al.
-(arXiv 2007.00644) takes the largest, for ObjectNet, ImageNet-Vid and Youtube-BB; for ImageNet-A and -R each target has
+Each target class has its source classes; its score is the largest of theirs, as in the testbed of Taori et al. (arXiv
+2007.00644), for ObjectNet, ImageNet-Vid and Youtube-BB; for ImageNet-A and -R each target has
 one source and the other columns fall away. A zero-shot model can instead be given the target's own names: what that
 gains is CLIP's "adapt to class shift" (arXiv 2103.00020, section 3.3).
+
+Which they are for a data set of a suite, says `parents`.
 
 Shapes: N pictures, C source classes, K target classes.
 """
@@ -13,14 +15,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sightword.errors import RequestError
 
-OUTSIDE = -1
+Scalar = TypeVar("Scalar", bound=np.floating[Any])
 
 
 @dataclass(frozen=True)
@@ -32,27 +34,14 @@ class ClassShift:
     targets: tuple[str, ...]
     members: tuple[tuple[int, ...], ...]
 
-    def scores(
-        self, scores_NC: NDArray[np.floating[Any]], rule: Literal["max", "sum"] = "max"
-    ) -> NDArray[np.floating[Any]]:
-        """Scores of the targets, [N, K]. `max` is for any scores; `sum` is for probabilities, and gives the probability
-        that it is one of the members. Raises RequestError."""
+    def scores(self, scores_NC: NDArray[Scalar]) -> NDArray[Scalar]:
+        """Scores of the targets, [N, K]. Raises RequestError."""
         if scores_NC.ndim != 2 or scores_NC.shape[1] != len(self.sources):
             raise RequestError(f"scores are {list(scores_NC.shape)}, for {len(self.sources)} source classes")
-        if rule == "sum" and scores_NC.size and (scores_NC.min() < 0 or scores_NC.max() > 1 + 1e-6):
-            raise RequestError("only probabilities can be summed; take rule='max', or the softmax of these scores")
         columns = np.concatenate(self.members)
         starts = np.cumsum([0, *map(len, self.members[:-1])])
-        add_up = np.add if rule == "sum" else np.maximum
-        return add_up.reduceat(scores_NC[:, columns], starts, axis=1)
-
-    def labels(self, labels_N: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Source labels as target labels, OUTSIDE (-1) where a label belongs to no target. What is not outside is the
-        matching subset of the source's own test, on which the reference accuracy is to be measured."""
-        targets_C = np.full(len(self.sources), OUTSIDE, dtype=np.int64)
-        for target, members in enumerate(self.members):
-            targets_C[list(members)] = target
-        return targets_C[labels_N]
+        pooled_NK: NDArray[Scalar] = np.maximum.reduceat(scores_NC[:, columns], starts, axis=1)
+        return pooled_NK
 
     def to_json(self) -> dict[str, list[str]]:
         return {

@@ -16,6 +16,7 @@ from sightword.data.labelled import Labelled
 from sightword.data.pairs import Skipped
 from sightword.embedding.base import BaseEmbedder, Vectors
 from sightword.evaluation.calibration import calibrate, softmax
+from sightword.evaluation.class_shift import ClassShift
 from sightword.evaluation.confusion import class_accuracies, confusions
 from sightword.evaluation.gallery import Gallery, gallery
 from sightword.evaluation.metrics import measure, ranks, single_ranks
@@ -25,6 +26,7 @@ from sightword.labels.zero_shot import zero_shot_head
 
 _CALIBRATED = 100  # pictures from which halves of them say anything about calibration
 OF_RANKS = {"top1", "top5", "mean_per_class", "top1_top5_mean"}  # the metrics that need no more than ranks
+NO_SHIFTS: Mapping[str, ClassShift] = {}
 _CONFUSED = 20  # pairs of classes that are listed
 
 
@@ -53,9 +55,11 @@ def classify(
     prompts: Mapping[str, Sequence[str]],
     metrics: Sequence[str],
     seed: int = 0,
+    shifts: Mapping[str, ClassShift] = NO_SHIFTS,
 ) -> Outcome:
     """data: the pictures that were read, in the order of their vectors. prompts: sentences by the name of the prompt.
-    metrics: the first is the data set's own."""
+    metrics: the first is the data set's own. shifts: by prompt, where the names that are asked are not those of the
+    data set, but the sources of this."""
     data.check_names(embedder.contract.text.clean)
     rows: list[Row] = []
     details: dict[str, Any] = {}
@@ -64,7 +68,11 @@ def classify(
         outcomes["ignored"] = data.ignored
     galleries: dict[str, Gallery] = {}
     for prompt, sentences in prompts.items():
-        logits_NC = logits(embedder, vectors_ND, zero_shot_head(embedder, data.classes, sentences))
+        shift = shifts.get(prompt)
+        asked = data.classes if shift is None else shift.sources
+        logits_NC = logits(embedder, vectors_ND, zero_shot_head(embedder, asked, sentences))
+        if shift is not None:
+            logits_NC = shift.scores(logits_NC)
         rows += metric_rows(data, prompt, metrics, logits_NC, seed)
         if not set(metrics) <= OF_RANKS:
             outcomes[f"scores {prompt}"] = logits_NC

@@ -6,7 +6,7 @@ squares (Taori et al., arXiv 2007.00644; CLIP, arXiv 2103.00020, section 3.3; th
 Student's: see `straight_line`). Relative robustness is the gain under the shift over the model before. Both are
 fractions: 0.195 is 19.5 points.
 
-The reference accuracy is to be measured on the classes that the shifted test has (`class_shift.ClassShift.labels`).
+The reference accuracy is to be measured on the classes that the shifted test has.
 
 Shapes: N pictures, B draws for an interval.
 """
@@ -47,56 +47,12 @@ class Point:
         return asdict(self)
 
 
-def point_of(name: str, reference_hits: Hits, shift_hits: Hits) -> Point:
-    """From which pictures of each test were right."""
-    if not (len(reference_hits) and len(shift_hits)):
-        raise RequestError(
-            f"{name}: {len(reference_hits)} reference and {len(shift_hits)} shifted pictures were judged"
-        )
-    return Point(name, float(reference_hits.mean()), float(shift_hits.mean()), len(reference_hits), len(shift_hits))
-
-
-def mean_point(name: str, points: Sequence[Point]) -> Point:
-    """Several shifts of one model as one: the mean of each accuracy (CLIP's mean over its seven shifts, each reference
-    on the matching classes). Its n is that of one test with the same error."""
-    if not points:
-        raise RequestError(f"{name}: no points to average")
-
-    def mean(values: list[float], counts: list[int]) -> tuple[float, int]:
-        value = float(np.mean(values))
-        if not all(counts):
-            return value, 0
-        variance = sum(v * (1 - v) / n for v, n in zip(values, counts, strict=True)) / len(values) ** 2
-        return value, round(value * (1 - value) / variance) if variance else sum(counts)
-
-    reference, n_reference = mean([p.reference for p in points], [p.n_reference for p in points])
-    shift, n_shift = mean([p.shift for p in points], [p.n_shift for p in points])
-    return Point(name, reference, shift, n_reference, n_shift)
-
-
-def style_points(
-    name: str,
-    hits_N: Hits,
-    groups: Sequence[str],
-    reference: Collection[str],
-    labels: NDArray[np.int64] | None = None,
-) -> dict[str, Point]:
-    """Natural shifts of style within one test: for each group (an emoji vendor, a camera) that is not one of the
-    `reference` groups, its accuracy beside that of all reference groups. labels: [N]; where they are given, both
-    accuracies are of the labels that both sides have."""
-    if len(groups) != len(hits_N) or (labels is not None and len(labels) != len(hits_N)):
-        raise RequestError(f"{name}: {len(hits_N)} judged pictures have {len(groups)} groups")
-    sides = style_sides(name, groups, reference, labels)
-    return {
-        group: point_of(f"{name}, {group}", hits_N[home_N], hits_N[away_N]) for group, (home_N, away_N) in sides.items()
-    }
-
-
 def style_sides(
     name: str, groups: Sequence[str], reference: Collection[str], labels: NDArray[Any] | None = None
 ) -> dict[str, tuple[Hits, Hits]]:
     """For each group that is not one of the `reference` groups: which pictures its accuracy is of without the shift,
-    and which with it; bool [N] each, as in `style_points`."""
+    and which with it; bool [N] each. Natural shifts of style within one test: a group is an emoji vendor, a camera.
+    labels: [N]; where they are given, both sides are of the labels that both have."""
     group_N = np.asarray(groups)
     at_home = np.isin(group_N, list(reference))
     if not at_home.any():
@@ -110,22 +66,6 @@ def style_sides(
         if home.any() and away.any():
             sides[group] = home, away
     return sides
-
-
-def pm_hits(hits_N: Hits, videos: Sequence[str], frames: NDArray[np.int64], anchors: NDArray[np.int64], k: int) -> Hits:
-    """pm-k of the video shifts (Shankar et al., arXiv 1906.02168), for each of `anchors` (places in the test): whether
-    it and every judged frame of its video at most k frames away were right. pm-0 is the anchors alone; CLIP's figure
-    for a video set is the mean of pm-0 and pm-10."""
-    if not len(hits_N) == len(videos) == len(frames):
-        raise RequestError(f"{len(hits_N)} judged frames have {len(videos)} videos and {len(frames)} frame numbers")
-    of_video: dict[str, list[int]] = {}
-    for place, video in enumerate(videos):
-        of_video.setdefault(video, []).append(place)
-    found = []
-    for anchor in anchors:
-        mine = np.array(of_video[videos[anchor]])
-        found.append(hits_N[mine[np.abs(frames[mine] - frames[anchor]) <= k]].all())
-    return np.array(found, dtype=np.bool_)
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,8 @@ class Spec(Config):
     engineered: the data set's own prompts, as patterns (`a photo of {a|the} {}.`), written by people who knew the task;
     the plain one is the same for all sets. candidates: templates among which prompts may be chosen; without any, all of
     the data set's and some general ones.
+    parents: which of ImageNet's 1,000 classes each class is, so that their names can be asked too: a JSON file in the
+    data set's folder (class to names, joined by `; `), or `synset`: each class's folder is called by the synset of one.
     reference: the groups of pictures (emoji vendors, say) that training may show: the others are shifts of style.
     test_share: the data come as one part; so much of them is the test, and the rest is for training.
     requires: the packages that bring the data, by their names for Python and for pip; the data lie in the first.
@@ -74,6 +76,7 @@ class Spec(Config):
     synonyms: bool = False
     count: Positive | None = None
     engineered: tuple[str, ...] = ()
+    parents: str = ""
     reference: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
     test_share: Share | None = None

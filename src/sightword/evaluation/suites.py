@@ -216,7 +216,7 @@ def _named(spec: Spec, data: Data) -> Data:
     labels = data.labels
     if labels.ndim == 2 and labels.shape[1] < len(classes):
         raise RequestError(f"{data}: labels are of {labels.shape[1]} classes, and {len(classes)} are known")
-    return replace(data, classes=_called(spec, classes))
+    return replace(data, classes=called_by(spec, classes))
 
 
 def _named_masks(spec: Spec, data: Masked) -> Masked:
@@ -227,10 +227,13 @@ def _named_masks(spec: Spec, data: Masked) -> Masked:
             raise RequestError(f"{data}: has {len(names)} labels, and {spec.title} has {spec.count}")
     if not spec.synonyms and not spec.rename:
         return data
-    return replace(data, pictures=[replace(picture, labels=_called(spec, picture.labels)) for picture in data.pictures])
+    return replace(
+        data, pictures=[replace(picture, labels=called_by(spec, picture.labels)) for picture in data.pictures]
+    )
 
 
-def _called(spec: Spec, classes: tuple[str, ...]) -> tuple[str, ...]:
+def called_by(spec: Spec, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that a layout brings, as the spec says them."""
     if spec.synonyms:
         classes = tuple(name.split(",")[0].strip() for name in classes)
     return tuple(spec.rename.get(name, name) for name in classes)

@@ -6,6 +6,7 @@ Shapes: N pictures, C classes, D joint space.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -15,13 +16,16 @@ from sightword.data.labelled import Captioned, Labelled
 from sightword.data.readers import Data
 from sightword.embedding.base import Vectors
 from sightword.errors import RequestError
+from sightword.evaluation.class_shift import ClassShift, class_shift
 from sightword.evaluation.classification import OF_RANKS, Outcome, classify, metric_rows
 from sightword.evaluation.few_shot import SEEDS, SHOTS, few_shot
 from sightword.evaluation.kinds import Kind, Work, prompts
 from sightword.evaluation.metrics import ranks, single_ranks
+from sightword.evaluation.parents import of_parents, parents_of
 from sightword.evaluation.prompt_choice import CHOSEN, classify_by_chosen
 from sightword.evaluation.retrieval import retrieval
 from sightword.evaluation.retrieval_examples import retrieval_examples
+from sightword.evaluation.robustness import relative_robustness
 from sightword.evaluation.robustness_task import robustness, robustness_settings, shifted
 from sightword.evaluation.rows import Row
 from sightword.evaluation.segmentation_task import mask_settings, segmentation, segmenter_way
@@ -53,9 +57,36 @@ def _zero_shot_settings(spec: Spec, root: str | Path | None, data: Data, seed: i
     return {"prompts": said, "engineered": engineered, "metrics": _metrics(spec, data), "seed": seed}
 
 
+def _pooled_settings(spec: Spec, root: str | Path | None, data: Data, seed: int) -> dict[str, Any]:
+    """And by the names of ImageNet's classes, where the data set's are known to be of those: each prompt again."""
+    own = _zero_shot_settings(spec, root, data, seed)
+    if not spec.parents:
+        return own
+    assert isinstance(data, Labelled)
+    parents = parents_of(spec, root, data)
+    if isinstance(parents, str):
+        return own | {"parents": parents}
+    again = {of_parents(name): sentences for name, sentences in own["prompts"].items()}
+    engineered = [*own["engineered"], *map(of_parents, own["engineered"])]
+    return own | {"prompts": own["prompts"] | again, "engineered": engineered, "parents": parents.to_json()}
+
+
 def _zero_shot(work: Work) -> Outcome:
-    chosen = work.settings
-    return classify(work.embedder, work.labelled, work.vectors, chosen["prompts"], chosen["metrics"], chosen["seed"])
+    chosen, parents = work.settings, work.settings.get("parents", "")
+    own: list[str] = []
+    shifts: dict[str, ClassShift] = {}
+    if not isinstance(parents, str):  # which says why there are none
+        own = [*prompts(work.spec, work.data)]
+        shift = class_shift(tuple(dict.fromkeys(name for names in parents.values() for name in names)), parents)
+        shifts = {of_parents(prompt): shift for prompt in own}
+    found = classify(
+        work.embedder, work.labelled, work.vectors, chosen["prompts"], chosen["metrics"], chosen["seed"], shifts
+    )
+    if not shifts:
+        return found
+    hits = {prompt: found.outcomes[f"rank {prompt}"] < 1 for prompt in chosen["prompts"]}
+    gains = {prompt: asdict(relative_robustness(hits[of_parents(prompt)], hits[prompt])) for prompt in own}
+    return replace(found, details={**found.details, "class_shift": gains})
 
 
 def _prompt_choice_settings(spec: Spec, root: str | Path | None, data: Data, seed: int) -> dict[str, Any]:
@@ -170,7 +201,7 @@ def _of_classes(spec: Spec) -> bool:
 
 
 TASKS: Mapping[Task, Kind] = {
-    "zero-shot": Kind(_of_classes, _zero_shot_settings, _zero_shot),
+    "zero-shot": Kind(_of_classes, _pooled_settings, _zero_shot),
     "prompt-choice": Kind(_of_classes, _prompt_choice_settings, _prompt_choice, _choosing),
     "retrieval": Kind(lambda spec: spec.task == "retrieval", lambda spec, root, data, seed: {"seed": seed}, _retrieval),
     "linear": Kind(_of_classes, _probe_settings, _linear, _development),

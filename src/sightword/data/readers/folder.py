@@ -61,11 +61,9 @@ class ClassFolders(Reader):
         place = root / self.within if self._in_one else self._place(root, split)
         if place is None or (self.each and split not in self.each):
             raise RequestError(f"{root}: has no folder for the split {split!r}")
-        # The classes of all splits: one that a small split lacks keeps its number.
-        places = [place] if self._in_one else [one for part in SPLITS if (one := self._place(root, part)) is not None]
-        folders = in_order([*{folder for one in places for folder in _classes_in(one)}])
-        called = self._called(root, folders)
-        wanted = set(_read_json(root / self.only)) if self.only else None
+        called = self.names_of_folders(root)
+        folders = [*called]
+        wanted = set(read_json(root / self.only)) if self.only else None
         folders = [folder for folder in folders if wanted is None or called[folder] in wanted]
         # Two folders may be called alike on purpose (`names`): they are then one class.
         classes = tuple(dict.fromkeys(called[folder] for folder in folders)) if self.names else ()
@@ -79,6 +77,15 @@ class ClassFolders(Reader):
         told = ", ".join(f"{wanted} of each class in `{part}`" for part, wanted in self.each.items())
         made = f"the data have no splits: {told}, by a hash of each picture's path" if told else ""
         return Labelled(name, split, files, np.array(labels, np.int64), classes, keys, made=made)
+
+    def names_of_folders(self, root: Path) -> dict[str, str]:
+        """What the class of each folder is called, in the order of the classes. Reads no picture. Raises
+        RequestError."""
+        # The classes of all splits: one that a small split lacks keeps its number.
+        places = [root / self.within] if self._in_one else [self._place(root, part) for part in SPLITS]
+        folders = in_order([*{folder for one in places if one is not None for folder in _classes_in(one)}])
+        called = self._called(root, folders)
+        return {folder: called[folder] for folder in folders}
 
     def _drawn(self, place: Path, files: list[str], split: Split) -> list[str]:
         """Those of a class that are in a split, by `each`. Raises RequestError where there are too few."""
@@ -106,7 +113,7 @@ class ClassFolders(Reader):
 
     def _called(self, root: Path, folders: list[str]) -> Mapping[str, str]:
         if self.names:
-            told = _read_json(root / self.names)
+            told = read_json(root / self.names)
             without = next((folder for folder in folders if folder not in told), None)
             if without is not None:
                 raise RequestError(f"{root / self.names}: does not name the folder {without!r}")
@@ -114,19 +121,30 @@ class ClassFolders(Reader):
         listed = listed_names(root, len(folders))
         if listed:
             return dict(zip(folders, listed, strict=True))
-        if all(_SYNSET.fullmatch(folder) for folder in folders):
+        if all(map(is_synset, folders)):
             return _synset_names(root, folders)
         return {folder: readable(folder) for folder in folders}
 
 
-def _synset_names(root: Path, folders: list[str]) -> Mapping[str, str]:
+def is_synset(folder: str) -> bool:
+    """Whether a folder is called by a synset of WordNet, as ImageNet's are."""
+    return _SYNSET.fullmatch(folder) is not None
+
+
+def listed_synsets(root: Path) -> dict[str, str]:
+    """The names of synsets that a file in this folder lists; none without such a file. Raises RequestError."""
     found: dict[str, str] = {}
     for file in _SYNSET_FILES:
         if (root / file).is_file():
             for line in read_lines(root / file):
                 synset, _, name = line.replace("\t", " ").partition(" ")
-                if _SYNSET.fullmatch(synset) and name.strip():
+                if is_synset(synset) and name.strip():
                     found[synset] = readable(name.split(",")[0])
+    return found
+
+
+def _synset_names(root: Path, folders: list[str]) -> Mapping[str, str]:
+    found = listed_synsets(root)
     without = next((folder for folder in folders if folder not in found), None)
     if without is not None:
         raise RequestError(
@@ -152,7 +170,8 @@ def _pictures_in(folder: Path) -> Iterator[str]:
                 yield os.path.join(inside, file)
 
 
-def _read_json(file: Path) -> dict[str, object]:
+def read_json(file: Path) -> dict[str, object]:
+    """The object in a JSON file. Raises RequestError."""
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as failure:
