@@ -7,12 +7,12 @@ import sys
 import numpy as np
 import pytest
 
-from sightword.data.scenes import Scenes
-from sightword.data.scenes.sprites import Sprites
+from sightword.data.scenes import Scenes, folder_sprites
 from sightword.dense.detection import Detection, find_boxes
 from sightword.errors import RequestError
 from sightword.evaluation.detection import TrueBox, average_precision, detect_scenes, scene_boxes
 from sightword.model import Model
+from tests.data.scenes.conftest import COLOURS, draw_sprite
 
 pytest.importorskip("pycocotools")
 TRUTH = [
@@ -80,8 +80,13 @@ def test_wrong_requests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def scenes(sprites: Sprites) -> Scenes:
-    return Scenes(sprites, count=6, size=64, seed=4)
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
+    folder = tmp_path_factory.mktemp("sprites")
+    for shape in ("ring", "bar", "disc"):
+        for word, colour in COLOURS.items():
+            for number in range(3):
+                draw_sprite(folder / f"{shape}s" / f"{word}-{shape}_{number}.png", colour, shape)
+    return Scenes(folder_sprites(folder), count=6, size=64, seed=4)
 
 
 def test_scenes_whose_masks_are_found_have_precision_one(scenes: Scenes) -> None:
