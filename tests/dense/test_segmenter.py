@@ -257,3 +257,5 @@ def test_names_of_the_command() -> None:
     assert check_names(["a  dog "]) == {"a dog": ("a dog",)}
     with pytest.raises(RequestError, match="stands"):
         split_names(["car|van", "van"])
+    with pytest.raises(RequestError, match="'car' stands twice"):
+        split_names(["car|van", "car"])

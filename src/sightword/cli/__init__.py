@@ -27,6 +27,7 @@ VERBS = (
     "train",
     "classify",
     "segment",
+    "detect",
     "evaluate",
     "embed",
     "convert",

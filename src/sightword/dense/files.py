@@ -1,4 +1,4 @@
-"""Segmenting files and folders: pictures, animations and videos, to masks and overlays."""
+"""Segmenting files and folders: pictures, animations and videos, to masks, overlays and boxes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from PIL import Image
 
 from sightword.data.frames import is_moving, is_seen_file, read_frames
 from sightword.data.pairs import Skipped
+from sightword.dense.detection import MIN_AREA
+from sightword.dense.overlay import draw_boxes
 from sightword.dense.segmentation import Segmentation, check_png
 from sightword.dense.segmenter import Segmenter
 from sightword.errors import ImageError, RequestError
@@ -114,14 +116,52 @@ def segment_files(
 ) -> Segmented:
     """Segment what can be read, note what cannot. Each file of a result appears whole, as soon as it is there; of a
     damaged video the frames up to the damage stay. rle: whether the records hold the masks, too."""
+
+    def write(found: Segmentation, item: Item, frame: int | None) -> dict[str, Any]:
+        return _write(found, item, frame, masks, overlays, rle)
+
+    return _each(segmenter, items, (masks, overlays), write, progress)
+
+
+def detect_files(
+    segmenter: Segmenter,
+    items: Sequence[Item],
+    drawn: Place | None,
+    background: Sequence[str] = (),
+    min_area: float = MIN_AREA,
+    progress: Callable[[int, int], None] | None = None,
+) -> Segmented:
+    """The boxes of what can be read (`Segmentation.boxes`); what cannot is noted. drawn: where the pictures with their
+    boxes go."""
+
+    def write(found: Segmentation, item: Item, frame: int | None) -> dict[str, Any]:
+        boxes = found.boxes(background, min_area)
+        record: dict[str, Any] = {}
+        if drawn is not None:
+            record["drawn"] = str(path := drawn.of(item, frame))
+            with whole_file(path) as temporary:
+                draw_boxes(found.picture, boxes, found.labels).save(temporary, format="PNG")
+        return {**record, "size": [*map(int, found.mask.shape)], "boxes": [one.to_json() for one in boxes]}
+
+    return _each(segmenter, items, (drawn,), write, progress)
+
+
+def _each(
+    segmenter: Segmenter,
+    items: Sequence[Item],
+    places: Sequence[Place | None],
+    write: Callable[[Segmentation, Item, int | None], dict[str, Any]],
+    progress: Callable[[int, int], None] | None,
+) -> Segmented:
+    """write: leaves the files of a picture or frame, and tells what its record holds."""
     records: list[dict[str, Any]] = []
     skipped: list[Skipped] = []
     for done, item in enumerate(items, start=1):
         try:
-            for frame, image in _frames(item, masks, overlays):
+            for frame, image in _frames(item, *places):
                 found = segmenter.predict(image)
                 record = {"image": str(item.file)} | ({} if frame is None else {"frame": frame})
-                records.append(record | _write(found, item, frame, masks, overlays, rle))
+                records.append(record | write(found, item, frame))
         except ImageError as error:
             skipped.append(Skipped(str(item.file), error.reason))
         if progress:

@@ -39,8 +39,6 @@ def check_names(labels: Sequence[str] | Mapping[str, Sequence[str]]) -> dict[str
 
 def split_names(labels: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Labels as the command takes them: `car|automobile` is the label `car`, of which both are names."""
-    named = {}
-    for label in check_labels(labels):
-        names = [name for name in label.split("|") if name.strip()] or [label]
-        named[names[0]] = names
-    return check_names(named)
+    split = [[name for name in label.split("|") if name.strip()] or [label] for label in check_labels(labels)]
+    firsts = check_labels([names[0] for names in split])  # car|automobile beside car would be lost
+    return check_names(dict(zip(firsts, split, strict=True)))

@@ -1,4 +1,4 @@
-"""A picture under the colours of its mask, with a legend."""
+"""A picture under the colours of its mask, with a legend; and one with boxes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from sightword.dense.detection import Detection
 
 _GOLDEN = 0.618033988749895  # hues so far apart, one after the other, are never near to each other for long
 _LEGEND = 24  # labels
@@ -52,3 +54,21 @@ def draw_overlay(
         pen.rectangle((left, top + 3, left + 14, top + 17), fill=colour, outline=(90, 90, 90))
         pen.text((left + _ROW, top + 2), text, fill="black", font=font)
     return page
+
+
+def draw_boxes(picture: Image.Image, boxes: Sequence[Detection], labels: Sequence[str]) -> Image.Image:
+    """The picture with a frame around each box and its label and score; the best is drawn last, above the others."""
+    colours = palette(len(labels))
+    drawn = picture.copy()
+    pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(size=13)
+    width = max(1, round(min(picture.size) / 200))
+    for one in reversed(boxes):
+        colour = tuple(colours[labels.index(one.label)].tolist())
+        left, top, right, bottom = one.box[0], one.box[1], one.box[0] + one.box[2] - 1, one.box[1] + one.box[3] - 1
+        pen.rectangle((left, top, right, bottom), outline=colour, width=width)
+        text = f"{one.label} {one.score:.2f}"
+        # Above its box, or inside where the picture ends there.
+        place = (left, top - _ROW + 4 if top >= _ROW - 4 else top)
+        pen.rectangle(pen.textbbox(place, text, font=font), fill=colour)
+        pen.text(place, text, fill="black" if sum(colour) > 380 else "white", font=font)
+    return drawn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from sightword.data.rle import RunLengths, run_lengths
+from sightword.dense.detection import MIN_AREA, Detection, find_boxes
 from sightword.dense.maps import ScoreMaps
 from sightword.dense.overlay import draw_overlay, palette
 from sightword.errors import RequestError
@@ -31,6 +33,7 @@ class Segmentation:
     picture: Image.Image
     maps: ScoreMaps = field(repr=False)
     owners: NDArray[np.int16] = field(repr=False)
+    best: NDArray[np.float32] = field(repr=False)
     total: NDArray[np.float32] = field(repr=False)
 
     def scores(self, label: str) -> NDArray[np.float32]:
@@ -57,6 +60,12 @@ class Segmentation:
         counts = np.bincount(self.mask.ravel(), minlength=len(self.labels))
         order = np.argsort(-counts, kind="stable")
         return {self.labels[at]: float(counts[at] / self.mask.size) for at in order if counts[at]}
+
+    def boxes(self, background: Sequence[str] = (), min_area: float = MIN_AREA) -> list[Detection]:
+        """A box around each connected part of the mask, the best score first (see `find_boxes`). background: labels
+        that compete for pixels and are no things, such as sky; "other" never is one."""
+        nothing = {*background, *({OTHER} & {*self.labels})}
+        return find_boxes(self.mask, np.exp(self.best - self.total), self.labels, sorted(nothing), min_area)
 
     def overlay(self, alpha: float = 0.5) -> Image.Image:
         """The picture under the colours of its mask, and a legend of the labels that are there below it. alpha: how

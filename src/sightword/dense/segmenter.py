@@ -84,7 +84,7 @@ class Segmenter:
                 mask_HW[place] = self.owners[which.cpu().numpy()]
         if self.threshold is not None:
             mask_HW[np.exp(best_HW - total_HW) < self.threshold] = self.labels.index(OTHER)
-        return Segmentation(self.labels, mask_HW, picture, maps, self.owners, total_HW)
+        return Segmentation(self.labels, mask_HW, picture, maps, self.owners, best_HW, total_HW)
 
     def _score(self, pixels: NDArray[np.uint8]) -> Tensor:
         """uint8 windows [N, size, size, 3] to logits [N, Q, h, w]."""
