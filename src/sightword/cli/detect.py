@@ -7,16 +7,23 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from sightword import towers
-from sightword.cli.options import Checkpoint, Device, Json, Precision
+from sightword.cli.options import (
+    Checkpoint,
+    Device,
+    Json,
+    Names,
+    Pictures,
+    Precision,
+    Rule,
+    Sentences,
+    Short,
+    Step,
+)
 
 
 def detect(
-    *images: Annotated[Path, Parameter(help="Pictures, animations, videos, and folders of them.", negative=())],
-    labels: Annotated[
-        list[str],
-        Parameter(consume_multiple=True, negative=(), help="What to look for; car|automobile is one label, car."),
-    ],
+    *images: Pictures,
+    labels: Names,
     background: Annotated[
         list[str] | None,
         Parameter(consume_multiple=True, negative=(), help="What else is there (sky, wall): it gets no boxes."),
@@ -29,20 +36,12 @@ def detect(
     min_area: Annotated[
         float | None, Parameter(help="The share of the picture that a thing has at least; 0.001 if not given.")
     ] = None,
-    rule: Annotated[
-        towers.Rule | None,
-        Parameter(help="Of the last block of a CLIP that never trained on pixels; naclip if not given."),
-    ] = None,
-    templates: Annotated[
-        list[str] | None,
-        Parameter(consume_multiple=True, negative=(), help="Sentences with {} for the label; several are averaged."),
-    ] = None,
+    rule: Rule = None,
+    templates: Sentences = None,
     threshold: Annotated[float | None, Parameter(help="Pixels with no score above it get no box; 0 to 1.")] = None,
     refine: Annotated[bool, Parameter(help="Let the boxes follow colours (PAMR); slow.", negative=())] = False,
-    short: Annotated[
-        int | None, Parameter(help="Pixels that the shorter side is scaled to: more see smaller things.")
-    ] = None,
-    step: Annotated[int | None, Parameter(help="Pixels from window to window; half a window if not given.")] = None,
+    short: Short = None,
+    step: Step = None,
     device: Device = "auto",
     precision: Precision = "fp32",
     json: Json = None,
