@@ -59,7 +59,7 @@ def test_the_student_comes_near_to_its_teacher(
 def test_vectors_are_the_teachers_whatever_the_dimensions(
     pairs: PairList, tmp_path: Path, checkpoint: Path, dim: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("sightword.training.teacher._PART", 10)
+    monkeypatch.setattr("sightword.training.kept_vectors._PART", 10)
     texts = sorted({pair.texts[0] for pair in pairs.pairs})
     asked = TeacherRecipe(name=str(checkpoint), features=1.0)
     teacher = make_teacher(asked, load_start(str(checkpoint)), pairs, texts, tmp_path, dim, "cpu")
@@ -79,16 +79,16 @@ def test_vectors_are_the_teachers_whatever_the_dimensions(
 def test_vectors_are_made_once_part_by_part(
     pairs: PairList, tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("sightword.training.teacher._PART", 10)
+    monkeypatch.setattr("sightword.training.kept_vectors._PART", 10)
     seen: list[range] = []
 
-    def see(embedder: object, source: object, places: range) -> np.ndarray:
+    def see(embedder: object, source: object, places: range, dtype: type) -> np.ndarray:
         seen.append(places)
         if len(seen) == 3:
             raise StopError
         return np.ones((len(places), 32), np.float16)
 
-    monkeypatch.setattr("sightword.training.teacher._see", see)
+    monkeypatch.setattr("sightword.training.teacher.see", see)
     arguments = TeacherRecipe(name=str(checkpoint)), load_start(str(checkpoint))
     with pytest.raises(StopError):
         make_teacher(*arguments, pairs, ["a"], tmp_path, 32, "cpu")

@@ -23,6 +23,7 @@ from sightword.data.walk import Walk, walk
 from sightword.errors import ImageError, RequestError
 
 _LOOKED_AT = 512  # pictures whose sizes stand for those of all
+_NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 _SMALLEST = 1024  # bytes; a source of so many small pictures is not even looked at
 
 
@@ -50,7 +51,8 @@ class Loader:
     is asked for, by whoever asks. batch_size: of all ranks together; a batch holds the rows of this rank alone.
     lanes: a divisor of it; the rows of each come from blocks of its own (see `sightword.data.order`). kinds: of the
     pairs' companions, of which a batch holds one each. kept: pictures of this source that stay in memory
-    (`keep_pictures`)."""
+    (`keep_pictures`). unread: where no picture is opened at all, as their vectors are known (`training.seen`): the
+    places of those that have none."""
 
     source: Source
     tokenizer: Tokenizer
@@ -67,6 +69,7 @@ class Loader:
     lanes: int = 1
     kinds: tuple[Kind, ...] = ()
     kept: KeptPictures | None = None
+    unread: frozenset[int] | None = None
     _walk: Walk = field(init=False)
 
     def __post_init__(self) -> None:
@@ -122,6 +125,10 @@ class Loader:
         # A mask is of the picture as it is stored.
         enough = frame.enough if pair.mask is None else _whole
         try:
+            if self.unread is not None:
+                if index in self.unread:
+                    raise ImageError(pair.key, "could not be read when the vectors of the pictures were made")
+                return self._finish(pair, index, _NO_PIXELS, caption, template, rng)
             if self.kept is None:
                 picture = open_image(pair.image, orient=self.spec.orient, enough=enough)
             else:
@@ -131,6 +138,19 @@ class Loader:
             return Skipped(pair.key, error.reason)
         mask = None if found is None else self.augment.finish_mask(found, frame, copy.deepcopy(rng))
         pixels = self.augment.finish(picture, frame, rng)
+        return self._finish(pair, index, pixels, caption, template, rng, mask)
+
+    def _finish(
+        self,
+        pair: Pair,
+        index: int,
+        pixels: Picture,
+        caption: str,
+        template: str,
+        rng: np.random.Generator,
+        mask: NDArray[np.int16] | None = None,
+    ) -> Sample:
+        """What is drawn after the picture."""
         labels = () if mask is None else pair.texts
         draw = int(rng.integers(2**62))
         beside = self._beside(pair, template, rng) if self.kinds else ()

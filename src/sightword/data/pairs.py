@@ -253,8 +253,9 @@ class Batch:
     sample, from which the model in training draws what it needs, whatever the rank or the part of the batch; skipped:
     the pairs of this batch that could not be read; keep: int64 [B, K], the patches of each picture that the tower is to
     look at, all where there is none; texts: what the tokens are of; places: of the pairs in their source; theirs: a
-    teacher's unit vectors of the images and of the texts, [B, E] each; truth: what is at each pixel, where the pairs
-    have masks; beside: of each kind that the loss asks for, one of the pair's companions."""
+    teacher's unit vectors of the images and of the texts, [B, E] each; seen: the model's own of the images, [B, D],
+    where its image tower is locked and they are kept: the images then have no pixels; truth: what is at each pixel,
+    where the pairs have masks; beside: of each kind that the loss asks for, one of the pair's companions."""
 
     images: Tensor
     tokens: Tokens
@@ -266,6 +267,7 @@ class Batch:
     texts: tuple[str, ...] = ()
     places: tuple[int, ...] = ()
     theirs: tuple[Tensor, Tensor] | None = None
+    seen: Tensor | None = None
     truth: Truth | None = None
     beside: Mapping[Kind, Beside] = field(default_factory=dict)
 
@@ -278,6 +280,7 @@ class Batch:
             draws=self.draws.to(device, non_blocking=True),
             keep=None if self.keep is None else self.keep.to(device, non_blocking=True),
             theirs=None if self.theirs is None else (self.theirs[0].to(device), self.theirs[1].to(device)),
+            seen=None if self.seen is None else self.seen.to(device),
             truth=None if self.truth is None else self.truth.to(device),
             beside={kind: texts.to(device) for kind, texts in self.beside.items()},
         )
@@ -295,6 +298,7 @@ class Batch:
             texts=self.texts[rows],
             places=self.places[rows],
             theirs=None if self.theirs is None else (self.theirs[0][rows], self.theirs[1][rows]),
+            seen=None if self.seen is None else self.seen[rows],
             truth=None if self.truth is None else self.truth.rows(rows),
             beside={kind: texts.rows(rows) for kind, texts in self.beside.items()},
         )

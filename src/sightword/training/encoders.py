@@ -57,12 +57,17 @@ class Encoders(nn.Module):
         beside: dict[Kind, Tensor] = {}
         with torch.autocast(batch.images.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             if not again or _trains(model.image):
-                image = model.encode_image(self.pixels.normalise(batch.images), batch.keep)
+                image = self._seen(batch)
             if not again or _trains(model.text):
                 text, *others = self._encode_texts([batch.tokens, *(texts.tokens for texts in batch.beside.values())])
                 beside = {kind: vectors[:rows] for kind, vectors in zip(batch.beside, others, strict=True)}
         more = self.bank.vectors() if self.bank else None
         return Terms(image[:rows], text[:rows], model.scale, model.logit_bias, more, beside)
+
+    def _seen(self, batch: Batch) -> Tensor:
+        if batch.seen is not None:
+            return batch.seen
+        return self.model.encode_image(self.pixels.normalise(batch.images), batch.keep)
 
     def _encode_texts(self, texts: Sequence[Tokens]) -> Sequence[Tensor]:
         """All of them at once: one pass fills the cores better than several, and is what FSDP gathers weights for."""
@@ -91,7 +96,10 @@ def blank(batch: Batch) -> Batch:
     keep = None if batch.keep is None else batch.keep.new_zeros(1, batch.keep.shape[1])
     beside = {kind: Beside(_nothing(texts.tokens), texts.labels) for kind, texts in batch.beside.items()}
     draws = batch.draws.new_zeros(1)
-    return replace(batch, images=images, tokens=_nothing(batch.tokens), keep=keep, beside=beside, draws=draws)
+    seen = None if batch.seen is None else batch.seen.new_zeros(1, batch.seen.shape[1])
+    return replace(
+        batch, images=images, seen=seen, tokens=_nothing(batch.tokens), keep=keep, beside=beside, draws=draws
+    )
 
 
 def _nothing(tokens: Tokens) -> Tokens:

@@ -176,6 +176,7 @@ def replay(file: str | Path, recipe: Recipe, pairs: Source, device: str = "auto"
         },
     )
     setup.teach(Path(file).parent)
+    setup.look(Path(file).parent)
     set_random_state(record["random"], setup.device)
     figures = setup.stepper.gradients(batch, record["figures"]["lr"])
     gradients = {

@@ -78,6 +78,14 @@ class TunedTower(Config):
     lr: Annotated[float, Field(ge=0)] = 1.0
 
 
+class TunedImage(TunedTower):
+    """vectors: a folder for the vectors of the training pictures, which several runs of this start can share; in the
+    run's own by default. They are kept where nothing of the tower trains (`none`), nothing is done to the pictures
+    ([augment]), and there are more steps than it takes to see each once: no picture is then opened again."""
+
+    vectors: str | None = None
+
+
 class TunedText(TunedTower):
     """tokens, positions, norm, projection: whether these train (the embeddings of tokens and of positions, the last
     norm, and what leads into the joint space), in place of what `train` says of them. (The temperature is of both
@@ -134,7 +142,7 @@ class StartedModel(Config):
     out too, but for "rtd"."""
 
     start: str
-    image: TunedTower = TunedTower()
+    image: TunedImage = TunedImage()
     text: TunedText = TunedText()
     lora: LoraRecipe | None = None
     stretch: StretchRecipe | None = None

@@ -336,6 +336,7 @@ MAY_CHANGE = frozenset(
         "training.spike",
         "training.on_spike",
         "training.teacher.cache",
+        "model.image.vectors",
         "training.trackers",
         # The same gradients, up to the order in which they are summed.
         "training.micro_batch",

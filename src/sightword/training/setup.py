@@ -17,6 +17,7 @@ from sightword.data.loader import Loader
 from sightword.data.long_texts import with_long
 from sightword.data.masked_pairs import MaskedPairs
 from sightword.data.pairs import Source
+from sightword.embedding.embedder import Embedder
 from sightword.errors import RequestError
 from sightword.towers.dual import DualEncoder
 from sightword.towers.plain import plain_weights
@@ -33,6 +34,7 @@ from sightword.training.optimizer import Average
 from sightword.training.randomness import random_state, set_random_state
 from sightword.training.ranks import ALONE, World
 from sightword.training.recipe import Recipe
+from sightword.training.seen import is_seen_once, see_all
 from sightword.training.shards import Saved, fitted, fitted_optimizer, gathered, own, whole
 from sightword.training.start import Start, load_start
 from sightword.training.step import Stepper
@@ -41,6 +43,7 @@ from sightword.training.views import Views
 
 _COUNTED = 50_000  # texts that are looked at for how much of them is cut
 TEACHER = "teacher"  # the folder of its vectors in a run's own
+PICTURES = "pictures"  # the same of the pictures' vectors, where the image tower is locked
 
 
 @dataclass
@@ -74,6 +77,20 @@ class Setup:
             self.stepper.teacher = make_teacher(
                 asked, self.guide, source, texts, cache, dim, str(self.device), self.stepper.world.group
             )
+
+    def look(self, out: Path) -> None:
+        """From now on, pictures that are seen once and for all are not opened any more (`training.seen`). Their vectors
+        are in the run's folder `out`, or where the recipe keeps them, and made where they are not there yet."""
+        recipe, source = self.recipe, self.loader.source
+        if self.stepper.sharded or not is_seen_once(recipe, source):
+            return
+        assert isinstance(recipe.model, StartedModel)
+        # The weights, not their average: these are the start's, to the bit.
+        model = self.finished(plain_weights(self.model, self.model.state_dict()))
+        embedder = Embedder(model, self.built.contract, self.built.tokenizer, device=str(self.device), decode="exact")
+        folder = Path(recipe.model.image.vectors) if recipe.model.image.vectors else out / PICTURES
+        self.stepper.seen = see_all(embedder, self.built.origin()["start"], source, folder)
+        self.loader.unread = self.stepper.seen.vectors.empty()
 
     @property
     def model(self) -> DualEncoder:
@@ -198,7 +215,8 @@ def set_up(
     probe = stepper.with_texts(probe) if isinstance(stepper, InversionStepper) else probe
     budget = step_budget(stepper, probe, training, loader.ahead if loader.workers else 0)
     budget.check(training, world.size)
-    budget = keep_pictures(loader, recipe, budget, device)
+    if not is_seen_once(recipe, pairs):
+        budget = keep_pictures(loader, recipe, budget, device)
     if weights is None and isinstance(recipe.model.image, PretrainedImage) and recipe.model.image.fit:
         # One look at every picture as it is, without augmentation.
         still = replace(loader, augment=Augment(), templates=("{}",), first=1.0, rank=0, ranks=1)

@@ -21,6 +21,7 @@ from sightword.training.objective import make_objective
 from sightword.training.optimizer import make_optimizer, set_learning_rate
 from sightword.training.ranks import ALONE, World
 from sightword.training.recipe import Recipe, TrainingRecipe
+from sightword.training.seen import Seen
 from sightword.training.shards import average_whole, shard, total_norm
 from sightword.training.teacher import Teacher
 
@@ -40,6 +41,7 @@ class Stepper:
         self.model, self.recipe, self.device, self.world = model, recipe, device, world
         self.sharded = training.parallel == "fsdp" and world.size > 1
         self.teacher: Teacher | None = None
+        self.seen: Seen | None = None
         self.clip = training.clip
         self.half = training.precision == "bf16" or (
             training.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -94,7 +96,8 @@ class Stepper:
         figures = {"loss": 0.0, "scale": float(self.scale.detach()), "lr": rate, "gradient": 0.0}
         (self.rows,) = self.world.total(len(batch))
         if self.rows:
-            batch = (self.teacher(batch) if self.teacher else batch).to(self.device)
+            batch = self.teacher(batch) if self.teacher else batch
+            batch = (self.seen(batch) if self.seen else batch).to(self.device)
             figures |= {name: float(loss) for name, loss in self.backward(batch).items()}
             self.norm = total_norm(self._gradients())
             figures["gradient"] = float(self.norm)

@@ -5,20 +5,17 @@ sample may show. The student may see a crop with other colours of it. To show th
 exactly (arXiv 2106.05237), and costs a pass of the teacher for each step; to keep it for many crops (arXiv 2311.17049)
 costs disk space for each. So the milder the crops, the better what is kept fits: `augment.crop` from 0.6 or so.
 
-A folder of vectors is named after the teacher's fingerprint and the keys of the pairs and sentences. Its parts appear
-whole: one that is there is not made again, so an interrupted run goes on where it was. They are read as mapped files.
+A folder of vectors is named after the teacher's fingerprint and the keys of the pairs and sentences.
 
 Shapes: N pictures or texts, E joint space of the teacher, D of the student.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,37 +26,11 @@ from torch import Tensor
 
 from sightword.data.pairs import Batch, Source
 from sightword.embedding.embedder import Embedder
-from sightword.errors import ImageError, SightwordError
-from sightword.files import make_folder, whole_file
+from sightword.errors import SightwordError
 from sightword.objectives import Features, Similarities
+from sightword.training.kept_vectors import KeptVectors, folder_of, keep_vectors, see, write_array
 from sightword.training.loss_recipe import TeacherRecipe
 from sightword.training.start import Start
-
-_PART = 4096  # rows of a file
-
-Vectors16 = NDArray[np.float16]
-
-
-class Kept:
-    """The rows of some files, float16 [N, E] each. A row of zeros is of a picture that could not be read."""
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        self.parts: list[Vectors16] = [np.load(file, mmap_mode="r") for file in files]
-
-    def rows(self, places: Sequence[int]) -> Tensor:
-        """float32, of unit length again."""
-        dim = self.parts[0].shape[1]
-        rows = [self.parts[place // _PART][place % _PART] for place in places]
-        return F.normalize(torch.from_numpy(np.array(rows, np.float32).reshape(-1, dim)), dim=-1)
-
-    def gram(self) -> NDArray[np.float64]:
-        """The sum over all rows of each with itself, [E, E]."""
-        dim = self.parts[0].shape[1]
-        total = np.zeros((dim, dim))
-        for part in self.parts:
-            rows = part.astype(np.float64)
-            total += rows.T @ rows
-        return total
 
 
 class Teacher:
@@ -68,8 +39,8 @@ class Teacher:
     def __init__(
         self,
         recipe: TeacherRecipe,
-        images: Kept,
-        texts: Kept,
+        images: KeptVectors,
+        texts: KeptVectors,
         places: Mapping[str, int],
         scale: float,
         map_ED: Tensor | None,
@@ -123,13 +94,9 @@ def make_teacher(
     """The teacher whose checkpoint is `start`. Its vectors of all pairs of `source` and of all `texts` are in `folder`,
     and made where they are not there yet. dim: D. Raises SightwordError where the disk is full."""
     embedder = Embedder(start.model, start.contract, start.tokenizer, device=device)
-    digest = hashlib.sha256(start.fingerprint.encode())
-    for word in (*source.keys(), "", *texts):
-        digest.update(word.encode("utf-8", "surrogatepass") + b"\0")
-    folder = folder / digest.hexdigest()[:16]
-    make_folder(folder)
-    images = Kept(_parts(folder, "images", len(source), partial(_see, embedder, source)))
-    sentences = Kept(_parts(folder, "texts", len(texts), partial(_read, embedder, texts)))
+    folder = folder_of(folder, (start.fingerprint, *source.keys(), "", *texts))
+    images = keep_vectors(folder, "images", len(source), partial(see, embedder, source, dtype=np.float16))
+    sentences = keep_vectors(folder, "texts", len(texts), partial(_read, embedder, texts))
     map_ED = None
     if recipe.features and dim != embedder.dim:
         map_ED = torch.from_numpy(_kept_map(folder / f"map-{dim}.npy", images, sentences, dim))
@@ -137,34 +104,11 @@ def make_teacher(
     return Teacher(recipe, images, sentences, places, embedder.scale, map_ED, group)
 
 
-def _parts(folder: Path, name: str, count: int, make: Callable[[range], Vectors16]) -> list[Path]:
-    files = []
-    for number, first in enumerate(range(0, count, _PART)):
-        file = folder / f"{name}-{number:05}.npy"
-        if not file.exists():
-            _write(file, make(range(first, min(first + _PART, count))))
-        files.append(file)
-    return files
-
-
-def _write(file: Path, array: NDArray[Any]) -> None:
-    with whole_file(file) as temporary, temporary.open("wb") as out:
-        np.save(out, array)
-
-
-def _see(embedder: Embedder, source: Source, places: range) -> Vectors16:
-    unread: dict[int, ImageError] = {}
-    vectors = embedder.embed_images((source[place].image for place in places), skipped=unread)
-    rows = np.zeros((len(places), embedder.dim), np.float16)
-    rows[[row for row in range(len(places)) if row not in unread]] = vectors
-    return rows
-
-
-def _read(embedder: Embedder, texts: Sequence[str], places: range) -> Vectors16:
+def _read(embedder: Embedder, texts: Sequence[str], places: range) -> NDArray[np.float16]:
     return embedder.embed_texts([texts[place] for place in places], truncate=True).astype(np.float16)
 
 
-def _kept_map(file: Path, images: Kept, texts: Kept, dim: int) -> NDArray[np.float32]:
+def _kept_map(file: Path, images: KeptVectors, texts: KeptVectors, dim: int) -> NDArray[np.float32]:
     """From E to D dimensions so that cosines stay what they are: with zeros behind where there are more (exact), on the
     principal axes of all the teacher's vectors where there are fewer (the nearest that a linear map comes). CLIP-KD
     learns a map instead; this one needs no training, and is the same for images and texts. Kept, as the signs of axes
@@ -173,6 +117,6 @@ def _kept_map(file: Path, images: Kept, texts: Kept, dim: int) -> NDArray[np.flo
         gram_EE = images.gram() + texts.gram()
         axes_EE = np.linalg.eigh(gram_EE).eigenvectors[:, ::-1]
         few = len(gram_EE) > dim
-        _write(file, (axes_EE[:, :dim] if few else np.eye(len(gram_EE), dim)).astype(np.float32))
+        write_array(file, (axes_EE[:, :dim] if few else np.eye(len(gram_EE), dim)).astype(np.float32))
     mapped: NDArray[np.float32] = np.load(file)
     return mapped
