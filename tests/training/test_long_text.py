@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,7 @@ from sightword.errors import RequestError
 from sightword.evaluation.card import model_card
 from sightword.evaluation.validation import long_row
 from sightword.objectives import LongText
-from sightword.towers.configs import DualEncoderConfig, TextConfig, ViTConfig
+from sightword.towers.configs import BertConfig, DualEncoderConfig, TextConfig, TextEncoderConfig, ViTConfig
 from sightword.towers.dual import DualEncoder
 from sightword.towers.positions import stretch
 from sightword.training.log import read_log
@@ -38,7 +39,7 @@ from tests.training.long_reference import long_clip_loss
 from tests.training.test_loop import StopError, equal, interrupt_after, weights
 from tests.training.test_ranks import same
 from tests.training.test_sharded import shared
-from tests.training.test_start import as_siglip
+from tests.training.test_start import as_siglip, save_changed
 
 PAGE = """
 title = "long captions"
@@ -195,6 +196,33 @@ def test_what_a_start_or_a_batch_does_not_allow(
 ) -> None:
     with pytest.raises(RequestError, match=message):
         train(recipe(*changes), tmp_path / "run", long_pairs)
+
+
+def with_bert(folder: Path, contract: Contract, tokenizer: Tokenizer) -> None:
+    """A checkpoint whose text tower is a small BERT of 60 positions, of which it reads as many as the contract says."""
+    encoder = BertConfig(
+        vocabulary=tokenizer.vocabulary, positions=60, segments=1, width=32, layers=2, heads=2, mlp_width=64,
+        activation="gelu", eps=1e-12,
+    )  # fmt: skip
+    config = TextEncoderConfig(encoder=encoder, context=contract.text.context)
+    save_changed(folder, contract, tokenizer, {"text": config})
+
+
+def test_an_encoder_reads_more_of_the_positions_that_it_has(
+    recipe: Callable[..., Recipe], long_pairs: PairList, tmp_path: Path, contract: Contract, tokenizer: Tokenizer
+) -> None:
+    with_bert(tmp_path / "start", contract, tokenizer)
+    start, run = f"model.start={tmp_path / 'start'}", tmp_path / "run"
+    before = sightword.load(tmp_path / "start", device="cpu")
+    train(recipe(start, "model.stretch.context=50", "training.lr=1e-30"), run, long_pairs)
+    after = sightword.load(run / "model", device="cpu")
+    assert (before.contract.text.context, after.contract.text.context) == (16, 50)
+    # What it could read it reads as before, and what was cut off makes a difference now.
+    short, long = ["a red disc"], ["a red disc on a white ground, very small"]
+    np.testing.assert_allclose(after.embed_texts(short), before.embed_texts(short), atol=1e-6)
+    assert np.abs(after.embed_texts(long) - before.embed_texts(long, truncate=True)).max() > 1e-4
+    with pytest.raises(RequestError, match="has 60 positions and reads 16: 61 are not between the two"):
+        train(recipe(start, "model.stretch.context=61"), tmp_path / "other", long_pairs)
 
 
 def test_a_text_tower_of_another_kind(

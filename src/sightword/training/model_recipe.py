@@ -118,7 +118,8 @@ class LoraRecipe(Config):
 class StretchRecipe(Config):
     """Longer texts than the start was made for, by stretching its position table (Long-CLIP, arXiv 2403.15378): the
     first `keep` positions stay as they are and do not train, the others are spread over `ratio` times their number, so
-    that 77 become 248; or over all of `context` tokens. A context as long as it was only keeps the first positions."""
+    that 77 become 248; or over all of `context` tokens. A context as long as it was only keeps the first positions.
+    A BERT reads more of the positions that it has, and they train as its others."""
 
     keep: Annotated[int, Field(ge=0)] = 20
     ratio: Annotated[int, Field(ge=1)] | None = None
