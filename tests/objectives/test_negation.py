@@ -160,3 +160,26 @@ def test_the_hinge_ends_where_the_texts_are_apart():
     assert apart.item() == pytest.approx(InfoNCE()(image, -text, 9.0).item(), rel=1e-12)
     near = OmniNegCLIP(weights)(image, text, 9.0, None, None, (text, ALL))
     assert near.item() == pytest.approx(InfoNCE()(image, text, 9.0).item() + 1, rel=1e-12)
+
+
+@pytest.mark.parametrize("told", [ALL, SOME], ids=["all", "some"])
+def test_each_true_text_is_chosen_among_the_false_ones(told: Tensor):
+    extra = F.normalize(torch.randn(B, D, generator=torch.Generator().manual_seed(9), dtype=torch.float64), dim=1)
+    found, wanted = (
+        [*vectors(), extra.clone().requires_grad_(), scale_of(12.0)],
+        [*vectors(), extra.clone().requires_grad_(), scale_of(12.0)],
+    )
+    image, text, denied, absent, foils, scale = found
+    weights = NegationWeights(presence=0.0, stage2=0.0, choice=3.0)
+    others = told.flip(0)
+    loss = OmniNegCLIP(weights)(image, text, scale, None, (denied, told), (absent, others), (foils, told.roll(1)))
+    image, text, denied, absent, foils, scale = wanted
+    terms: dict[str, list[Tensor]] = {"text": [], "absent": []}
+    for b in range(B):
+        false = [denied[b]] * bool(told[b] != NO_LABEL) + [foils[b]] * bool(told.roll(1)[b] != NO_LABEL)
+        for name, true in (("text", text[b]), ("absent", absent[b] if others[b] != NO_LABEL else None)):
+            if true is not None and false:
+                logits = scale * torch.stack([image[b] @ one for one in (true, *false)])
+                terms[name].append(-logits.log_softmax(dim=0)[0])
+    expected = 3.0 / 2 * sum(torch.stack(some).mean() for some in terms.values())
+    assert_same(loss, expected, found, wanted, 1e-10)

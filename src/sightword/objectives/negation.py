@@ -4,11 +4,18 @@ that is there (presence-based negation), and with something denied that is not (
 
     presence = (CE(s I [T ; N]^T) + CE(s T I^T) + mean CE(s [i.t, i.n], 0)) / 3
     absence  = InfoNCE(I, A) + original * InfoNCE(I, T) + text * mean max(0, t.a + margin)
-    L        = presence + stage2 * absence
+    L        = presence + stage2 * absence + choice * which
 
 Both in each step. The paper's text leaves the formulas open; these are those of the authors' code, and so are the
 weights that are there by default. InfoNCE is symmetric, with half of each direction. The hinge is of cosines, without
 the scale; at a margin near 1 it never ends, as no text can be near to a picture and opposite to another that is.
+
+`which` is no part of the paper (choice = 0), and near to what NegBench trains with (arXiv 2501.09425): with F false
+texts that affirm, each picture chooses between each of its true texts t, a and all of its false ones n, f,
+
+    which    = (mean CE(s [i.t, i.n, i.f], 0) + mean CE(s [i.a, i.n, i.f], 0)) / 2
+
+so that of what denies and of what affirms as much is true as false: neither is a cue.
 
 Deviations: one batch has captions of both kinds, where the authors read one of each kind from two data sets. Equal
 captions are positives of each other, as everywhere in this package. A pair may lack either text: it then has no part in
@@ -19,6 +26,7 @@ Shapes: B batch, D joint space.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,7 +44,7 @@ from sightword.objectives.tiles import full
 @dataclass(frozen=True)
 class NegationWeights:
     """presence, stage2: of the two losses. pairwise: of the presence loss's last term. original, text: of the absence
-    loss's last two, and the margin of the last."""
+    loss's last two, and the margin of the last. choice: of the choice between true and false texts."""
 
     presence: float = 1.0
     pairwise: float = 1.0
@@ -44,11 +52,12 @@ class NegationWeights:
     original: float = 1.0
     text: float = 1.0
     margin: float = 0.9
+    choice: float = 0.0
 
 
 class OmniNegCLIP:
-    """image_BD, text_BD, scale, labels, group: as for InfoNCE. denied, absent: unit vectors [B, D] of these texts, and
-    labels [B] of them, NO_LABEL where a pair has none; None where the weight of their loss is 0."""
+    """image_BD, text_BD, scale, labels, group: as for InfoNCE. denied, absent, foils: unit vectors [B, D] of these
+    texts, and labels [B] of them, NO_LABEL where a pair has none; None where the weights of their losses are 0."""
 
     def __init__(self, weights: NegationWeights = NegationWeights(), group: dist.ProcessGroup | None = None) -> None:
         self.weights, self.ranks = weights, Ranks(group)
@@ -62,13 +71,35 @@ class OmniNegCLIP:
         labels: Tensor | None,
         denied: tuple[Tensor, Tensor] | None,
         absent: tuple[Tensor, Tensor] | None,
+        foils: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         loss = image_BD.new_zeros((), dtype=full(image_BD).dtype)
         if self.weights.presence and denied is not None:
             loss = loss + self.weights.presence * self._presence(image_BD, text_BD, scale, labels, *denied)
         if self.weights.stage2 and absent is not None:
             loss = loss + self.weights.stage2 * self._absence(image_BD, text_BD, scale, labels, *absent)
+        if self.weights.choice:
+            true, false = (text_BD, None), [texts for texts in (denied, foils) if texts is not None]
+            for text, marks in (true, absent) if absent is not None else (true,):
+                loss = loss + self.weights.choice / 2 * self._choice(image_BD, text, marks, scale, false)
         return loss
+
+    def _choice(
+        self,
+        image_BD: Tensor,
+        true_BD: Tensor,
+        marks: Tensor | None,
+        scale: Tensor | float,
+        false: Sequence[tuple[Tensor, Tensor]],
+    ) -> Tensor:
+        """Of pairs that have the true text (marks: its labels) and one of the false ones at least."""
+        image = full(image_BD)
+        there = torch.stack([labels != NO_LABEL for _, labels in false], dim=1)
+        asked = there.any(dim=1) if marks is None else there.any(dim=1) & (marks != NO_LABEL)
+        true_B = scale * (image * full(true_BD)).sum(dim=1)
+        false_BF = scale * torch.stack([(image * full(text)).sum(dim=1) for text, _ in false], dim=1)
+        logits = torch.cat([true_B[:, None], false_BF.masked_fill(~there, -torch.inf)], dim=1)[asked]
+        return self._mean(logits.logsumexp(dim=1) - logits[:, 0])
 
     def _presence(
         self,

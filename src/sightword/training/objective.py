@@ -69,10 +69,10 @@ def _hard_negatives(hard_negatives: HardNegatives, kind: Kind) -> Objective:
 
 def _omni_neg(omni_neg: OmniNegCLIP) -> Objective:
     def objective(terms: Terms, batch: Batch, more_labels: Tensor | None) -> Tensor:
-        denied, absent = (
-            _beside(terms, batch, kind) if kind in terms.beside else None for kind in ("denied", "absent")
+        denied, absent, foils = (
+            _beside(terms, batch, kind) if kind in terms.beside else None for kind in ("denied", "absent", "foils")
         )
-        return omni_neg(terms.image, terms.text, terms.scale, batch.labels, denied, absent)
+        return omni_neg(terms.image, terms.text, terms.scale, batch.labels, denied, absent, foils)
 
     return objective
 
