@@ -28,8 +28,9 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 class Companions:
     """Further texts about the picture of a pair, of each kind any number.
 
-    denied: false; they deny something that is there (presence negation). absent: true; they deny something that could
-    be there and is not (absence negation). foils: false, and no negations: words in another order, another name or
+    denied: false; they deny something that is there (presence negation; or, of two things, one that is not there, and
+    affirm the other, which is not there either). absent: true; they deny something that could be there and is not
+    (absence negation). foils: false, and no negations: words in another order, another name or
     colour. long: true, of 60 words and more; the pair's own texts are then the short ones.
     """
 

@@ -28,6 +28,7 @@ def captions(scenes: Scenes, index: int) -> dict[str, Caption]:
         found += [one.affirmed, one.denied_present, one.affirmed_absent, one.denied_absent]
     for twins in texts.twins:
         found += [twins.true, twins.false]
+    found += texts.choice.options if texts.choice else ()
     return {caption.text: caption for caption in found}
 
 
@@ -56,11 +57,26 @@ def test_what_comes_with_a_picture(scenes: Scenes):
         assert short.texts == long.texts == (texts.short.text,) == negation.texts[:1]
         assert short.companions is None
         assert of(long, "long") == (texts.long.text,)
-        assert len(of(negation, "denied")) == len(of(negation, "absent")) == len(negation.texts) - 1
         assert companions_of(texts).denied == of(negation, "denied")
         assert companions_of(texts).foils == of(negation, "foils")
-        for denied, absent, one in zip(of(negation, "denied"), of(negation, "absent"), texts.negations, strict=True):
+        for denied, absent, one in zip(of(negation, "denied"), of(negation, "absent"), texts.negations, strict=False):
             assert (denied, absent) == (one.denied_present.text, one.denied_absent.text)
+        rest = [negation.texts[4:], *(of(negation, kind)[3:] for kind in ("denied", "absent"))]
+        assert sum(map(len, rest)) <= (2 if texts.choice else 0)
+
+
+def test_each_option_is_told_as_often_falsely_as_truly(word_sprites: Sprites):
+    scenes = Scenes(word_sprites, count=400, size=32, seed=3, things=(2, 4))
+    told = {"affirmation": [0, 0], "hybrid": [0, 0], "negation": [0, 0]}
+    for index in range(len(scenes)):
+        choice, pair = texts_of(scenes, index).choice, ScenePairs(scenes, "negation")[index]
+        if choice:
+            said = [{*pair.texts, *of(pair, "absent")}, {*of(pair, "denied"), *of(pair, "foils")}]
+            for option, kind in zip(choice.options, choice.kinds, strict=True):
+                told[kind] = [count + (option.text in texts) for count, texts in zip(told[kind], said, strict=True)]
+    for truly, falsely in told.values():
+        assert truly + falsely > 100
+        assert abs(truly - falsely) < 3 * (truly + falsely) ** 0.5
 
 
 def test_the_second_look_sees_the_same(scenes: Scenes):

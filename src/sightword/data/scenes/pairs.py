@@ -10,9 +10,9 @@ from sightword.data.images import Made
 from sightword.data.pairs import Companions, Pair, Skipped
 from sightword.data.scenes.captions import long_caption, short_caption
 from sightword.data.scenes.claims import Facts
-from sightword.data.scenes.negations import Negation
+from sightword.data.scenes.negations import MultipleChoice, Negation
 from sightword.data.scenes.scene import Scene, Scenes
-from sightword.data.scenes.texts import SceneTexts, negations_of, twins_of
+from sightword.data.scenes.texts import SceneTexts, choice_of, negations_of, twins_of
 from sightword.data.scenes.twins import Twins
 
 Told: TypeAlias = Literal["short", "long", "negation"]
@@ -22,7 +22,8 @@ _Texts: TypeAlias = tuple[tuple[str, ...], Companions | None]
 class ScenePairs:
     """A Source. told: what comes with each picture. `short`: one short caption. `long`: a long one as its companion.
     `negation`: three captions that affirm something, after the short one; as companions three that deny what is there,
-    three that deny what is not, the three of each in the same words; and false ones of other names, colours, places.
+    three that deny what is not, the three of each in the same words; and false ones of other names, colours, places. Of
+    four options about two things, the true one and a false one are among them.
 
     What was told of a scene is remembered: it costs more to make than the scene.
     """
@@ -70,20 +71,33 @@ class ScenePairs:
             return (short,), None
         if self.told == "long":
             return (short,), Companions(long=(long_caption(facts, rng).text,))
-        negations = negations_of(self.scenes, facts, index)
-        affirmed = (one.affirmed.text for one in negations)
-        return (short, *affirmed), Companions(**_negations(negations, twins_of(self.scenes, facts, index)))
+        negations, choice = negations_of(self.scenes, facts, index), choice_of(self.scenes, facts, index)
+        told = _negations(negations, twins_of(self.scenes, facts, index), choice)
+        return (short, *told.pop("affirmed")), Companions(**told)
 
 
 def companions_of(texts: SceneTexts) -> Companions:
     """Of all kinds."""
-    return Companions(**_negations(texts.negations, texts.twins), long=(texts.long.text,))
+    told = _negations(texts.negations, texts.twins, texts.choice)
+    del told["affirmed"]
+    return Companions(**told, long=(texts.long.text,))
 
 
-def _negations(negations: Sequence[Negation], twins: Sequence[Twins]) -> dict[str, tuple[str, ...]]:
-    affirmed = [one.affirmed_absent.text for one in negations]
-    return {
-        "denied": tuple(one.denied_present.text for one in negations),
-        "absent": tuple(one.denied_absent.text for one in negations),
-        "foils": (*affirmed, *(one.false.text for one in twins if one.change != "negation")),
+def _negations(
+    negations: Sequence[Negation], twins: Sequence[Twins], choice: MultipleChoice | None
+) -> dict[str, tuple[str, ...]]:
+    """The companions, and what affirms something that is there."""
+    found = {
+        "affirmed": [one.affirmed.text for one in negations],
+        "denied": [one.denied_present.text for one in negations],
+        "absent": [one.denied_absent.text for one in negations],
+        "foils": [one.affirmed_absent.text for one in negations],
     }
+    if choice:
+        # The options stand in any order: the one behind the answer is any of the false ones, and each of the four is
+        # told as often falsely as truly.
+        for place, kinds in ((choice.answer, ("affirmed", "absent")), (choice.answer + 1, ("foils", "denied"))):
+            place %= len(choice.options)
+            found[kinds[choice.kinds[place] != "affirmation"]].append(choice.options[place].text)
+    found["foils"] += [one.false.text for one in twins if one.change != "negation"]
+    return {kind: tuple(texts) for kind, texts in found.items()}

@@ -38,7 +38,7 @@ def texts_of(scenes: Scenes, index: int) -> SceneTexts:
         long_caption(facts, rng),
         negations_of(scenes, facts, index),
         twins_of(scenes, facts, index),
-        multiple_choice(facts, foils, scenes.generator(index, "choices")),
+        choice_of(scenes, facts, index),
         tuple(questions(facts, foils, scenes.generator(index, "questions"))),
     )
 
@@ -46,6 +46,11 @@ def texts_of(scenes: Scenes, index: int) -> SceneTexts:
 def negations_of(scenes: Scenes, facts: Facts, index: int) -> tuple[Negation, ...]:
     """Those of `texts_of` alone; facts: of the scene."""
     return tuple(negations(facts, foils_of(scenes), _NEGATIONS, scenes.generator(index, "negations")))
+
+
+def choice_of(scenes: Scenes, facts: Facts, index: int) -> MultipleChoice | None:
+    """The same, of the choice."""
+    return multiple_choice(facts, foils_of(scenes), scenes.generator(index, "choices"))
 
 
 def twins_of(scenes: Scenes, facts: Facts, index: int) -> tuple[Twins, ...]:
