@@ -72,6 +72,31 @@ def test_features_are_those_of_transformers(kind: str, act: str, pooling: str) -
     assert (ours[0] - ours[1]).abs().max() > 1e-2
 
 
+@pytest.mark.parametrize("pooling", ["mean", "first"])
+def test_gradients_are_those_of_transformers_without_the_padding(pooling: str) -> None:
+    theirs, batch = reference("bert", "gelu"), tokens(0)
+    ours = convert(theirs, pooling)
+    seen: list[int] = []
+    ours.blocks[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].ndim))
+    mask = (torch.arange(12) < batch.lengths[:, None]).long()
+    states: Tensor = theirs(input_ids=batch.ids, attention_mask=mask).last_hidden_state
+    means = (states * mask[:, :, None]).sum(dim=1) / batch.lengths[:, None]
+    towards = torch.randn(4, states.shape[2], generator=torch.Generator().manual_seed(2))
+    ((states[:, 0] if pooling == "first" else means) * towards).sum().backward()
+    (ours(batch) * towards).sum().backward()
+    assert seen == [2]  # tokens in one row after the other
+    gradients = {name: weight.grad for name, weight in theirs.named_parameters() if weight.grad is not None}
+    for name, gradient in from_huggingface(gradients | _unused(theirs, gradients), 3).items():
+        found = ours.get_parameter(name).grad
+        assert found is not None
+        assert (found - gradient).abs().max() <= 1e-5 * gradient.abs().max().clamp(min=1), name
+
+
+def _unused(theirs: Any, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Zeros for what a loss did not reach."""
+    return {name: torch.zeros_like(w) for name, w in theirs.named_parameters() if name not in gradients}
+
+
 @pytest.mark.parametrize("prefix", ["bert.", "roberta."])
 @torch.no_grad()
 def test_a_prefix_of_the_names_makes_no_difference(prefix: str) -> None:

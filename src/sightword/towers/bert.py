@@ -1,7 +1,7 @@
 """Transformer text encoders in the Hugging Face layout (BERT: arXiv 1810.04805, and its relatives), without
 `transformers`: post-norm blocks over token, position and segment embeddings; the features are pooled over the tokens.
 
-Shapes: B batch, L tokens, W width.
+Shapes: B batch, L tokens, W width, N the tokens of all texts without padding.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sightword.data.pairs import Tokens
 from sightword.errors import CheckpointError
 from sightword.towers.configs import BertConfig as BertConfig
 from sightword.towers.layers import MLP, Activation, Attention
+from sightword.towers.packing import Packing
 from sightword.towers.tower import Words
 
 _ACTIVATIONS: dict[str, Activation] = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}
@@ -46,9 +47,10 @@ class PostNormBlock(nn.Module):
         self.mlp = MLP(config.width, config.mlp_width, config.activation)
         self.norm2 = nn.LayerNorm(config.width, eps=config.eps)
 
-    def forward(self, x_BLW: Tensor, mask: Tensor) -> Tensor:
-        x_BLW = self.norm1(x_BLW + self.attention(x_BLW, mask))
-        return self.norm2(x_BLW + self.mlp(x_BLW))
+    def forward(self, x: Tensor, mask: Tensor, packing: Packing | None = None) -> Tensor:
+        """x: [B, L, W], or [N, W] with `packing`; the result is like it."""
+        x = self.norm1(x + self.attention(x, mask, packing=packing))
+        return self.norm2(x + self.mlp(x))
 
 
 class BertEmbeddings(nn.Module):
@@ -79,8 +81,12 @@ class Bert(nn.Module):
     def forward(self, tokens: Tokens, words: Words | None = None) -> Tensor:
         inside_BL = torch.arange(tokens.ids.shape[1], device=tokens.ids.device) < tokens.lengths[:, None]
         x_BLW = self.embeddings(tokens.ids, words)
+        # Where gradients are wanted: embedding sorts its texts, and what is exported has no shapes that depend on them.
+        packing = Packing.of(tokens.lengths, tokens.ids.shape[1]) if torch.is_grad_enabled() else None
+        x = x_BLW if packing is None else packing.leave_out(x_BLW)
         for block in self.blocks:
-            x_BLW = block(x_BLW, inside_BL[:, None, None, :])
+            x = block(x, inside_BL[:, None, None, :], packing)
+        x_BLW = x if packing is None else packing.pad(x)
         if self.pooling == "first":
             return x_BLW[:, 0]
         weight_BL1 = inside_BL[:, :, None].to(x_BLW.dtype)
