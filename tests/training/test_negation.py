@@ -138,6 +138,7 @@ def test_what_does_not_go_together(recipe: Callable[..., Recipe], changes: list[
 def test_only_what_has_a_weight_is_asked_for(recipe: Callable[..., Recipe]):
     assert recipe("training.loss=omni-neg").training.kinds == ("denied", "absent")
     assert recipe("training.loss=omni-neg", "training.negation.stage2=0").training.kinds == ("denied",)
+    assert recipe("training.loss=negclip", "training.negation={}").training.kinds == ("foils",)
     assert recipe("training.loss=omni-neg", "training.negation.choice=1").training.kinds == (
         "denied", "absent", "foils",
     )  # fmt: skip

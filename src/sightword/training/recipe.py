@@ -139,7 +139,7 @@ class TrainingRecipe(Config):
 
     @model_validator(mode="after")
     def _each_loss_has_its_own(self) -> TrainingRecipe:
-        if self.negation and self.loss != "omni-neg":
+        if self.negation not in (None, NegationRecipe()) and self.loss != "omni-neg":
             raise ValueError("[training.negation] is for loss = 'omni-neg' only")
         if self.long and self.loss != "long-clip":
             raise ValueError("[training.long] is for loss = 'long-clip' only")
