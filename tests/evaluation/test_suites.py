@@ -63,7 +63,7 @@ def test_every_suite_names_specs_and_every_spec_is_in_a_suite() -> None:
         "scenes": 2,
         "pascal5i": 4,
         "coco20i": 4,
-        "language": 37,
+        "language": 41,
         "scenes_language": 7,
         "composed": 12,
     }

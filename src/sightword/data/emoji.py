@@ -117,6 +117,19 @@ def emoji_aliases() -> dict[str, tuple[str, ...]]:
     return {_words(entry["en"]): tuple(map(_words, entry.get("alias", ()))) for entry in emoji.EMOJI_DATA.values()}
 
 
+def emoji_names_in(language: str) -> dict[str, str]:
+    """What each emoji is called in a language (`de`, `zh`: Unicode's CLDR), by its English name; those of names that
+    have none there are left out. Raises RequestError for a language that the package does not have."""
+    _drawings()
+    import emoji
+
+    if language not in emoji.LANGUAGES:
+        raise RequestError(f"emoji have no names in {language!r}; they have in {', '.join(emoji.LANGUAGES)}")
+    emoji.config.load_language(language)
+    found = ((_words(entry["en"]), _words(entry.get(language, ""))) for entry in emoji.EMOJI_DATA.values())
+    return {name: translated for name, translated in found if translated}
+
+
 def _drawings() -> Path:
     for package, expected in _VERSIONS.items():
         try:

@@ -12,6 +12,7 @@ from sightword.data.readers.base import SPLITS, Data, Reader, Split
 from sightword.data.readers.birdsnap import Birdsnap
 from sightword.data.readers.cc_neg import CcNeg
 from sightword.data.readers.composed import Circo, Cirr, FashionIQ, GeneCis, SceneEdits
+from sightword.data.readers.emoji_questions import EmojiQuestions
 from sightword.data.readers.few_shot_masks import Coco20i, Fss1000, Pascal5i
 from sightword.data.readers.foils import Boxes, Foils, NegBenchQuestions
 from sightword.data.readers.folder import ClassFolders
@@ -47,6 +48,7 @@ AnyReader: TypeAlias = Annotated[
     | ClassFolders
     | Coco20i
     | Digits
+    | EmojiQuestions
     | EmojiScenes
     | EmojiTest
     | FashionIQ

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from sightword.data.emoji import VENDORS, EmojiBenchmark, read_emoji
+from sightword.data.emoji import VENDORS, EmojiBenchmark, emoji_names_in, read_emoji
 from sightword.data.labelled import Labelled
 from sightword.data.pairs import Pair, PairList
 from sightword.data.readers.arrays import arrays, unpacked
@@ -32,22 +32,29 @@ class EmojiTest(Reader):
     vendors, among themselves: a test alone), `groups` (Unicode's nine groups, of both tests together), `flags` (the
     flags of countries and regions: where is this?) or `unseen flags` (those of names that training never met, by all
     vendors, among all flags: a test alone). The drawings of five vendors train, those of the two others test. groups:
-    the vendors.
+    the vendors. language: of the names; emoji that have none in it are left out, and two of one name are one class.
     """
 
     kind: Literal["emoji"] = "emoji"
     test: EmojiName
+    language: str = "en"
 
     def has(self, root: Path, split: Split) -> bool:
         return split == "test" or (split == "train" and self.test not in ("names", "unseen flags"))
 
     def read(self, root: Path, split: Split, name: str) -> Labelled:
-        return emoji_test(_benchmark(), self.test, split, name)
+        return emoji_test(emoji_benchmark(), self.test, split, name, self.language)
 
 
-def emoji_test(benchmark: EmojiBenchmark, test: EmojiName, split: Split, name: str) -> Labelled:
+def emoji_test(benchmark: EmojiBenchmark, test: EmojiName, split: Split, name: str, language: str = "en") -> Labelled:
     """As `EmojiTest` reads it."""
-    return emoji_labelled(*_TESTS[test](benchmark, split), split, name)
+    pairs, classes, class_of = _TESTS[test](benchmark, split)
+    if language != "en":
+        names = emoji_names_in(language)
+        pairs = [pair for pair in pairs if class_of(pair) in names]
+        classes = tuple(dict.fromkeys(names[one] for one in classes if one in names))
+        return emoji_labelled(pairs, classes, lambda pair: names[class_of(pair)], split, name)
+    return emoji_labelled(pairs, classes, class_of, split, name)
 
 
 def emoji_labelled(
@@ -66,8 +73,8 @@ def emoji_labelled(
 
 
 @cache
-def _benchmark() -> EmojiBenchmark:
-    # Four tests and their splits are of one reading.
+def emoji_benchmark() -> EmojiBenchmark:
+    """Several tests and their splits are of one reading."""
     return read_emoji()
 
 
