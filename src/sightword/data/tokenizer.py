@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,9 @@ class Prefixes(Config):
     labels: Annotated[int, Field(ge=0)]
     default: DataKind = "captions"
 
-    def of(self, kind: DataKind) -> int:
-        return self.captions if kind == "captions" else self.labels
+    @property
+    def ids(self) -> dict[DataKind, int]:
+        return {"captions": self.captions, "labels": self.labels}
 
 
 class TextSpec(Config):
@@ -88,10 +89,10 @@ class Tokenizer:
                     f"the contract says that the {name} token {token!r} has id {expected}, but in the tokenizer it has "
                     f"{engine.token_to_id(token)}: tokenizer.json and contract.json do not belong together"
                 )
-        for kind in get_args(DataKind) if spec.prefixes else ():
-            if (token := engine.id_to_token(spec.prefixes.of(kind))) is not None:
+        for kind, number in spec.prefixes.ids.items() if spec.prefixes else ():
+            if (token := engine.id_to_token(number)) is not None:
                 raise CheckpointError(
-                    f"the contract says that {spec.prefixes.of(kind)} is the id of the prefix of {kind}, but in the "
+                    f"the contract says that {number} is the id of the prefix of {kind}, but in the "
                     f"tokenizer it is that of {token!r}: tokenizer.json and contract.json do not belong together"
                 )
         self.engine = engine
@@ -117,7 +118,7 @@ class Tokenizer:
     def vocabulary(self) -> int:
         """The number of rows that an embedding table needs."""
         prefixes = self.spec.prefixes
-        written = max(prefixes.captions, prefixes.labels) + 1 if prefixes else 0
+        written = max(prefixes.ids.values()) + 1 if prefixes else 0
         return max(written, self.engine.get_vocab_size(with_added_tokens=True))
 
     @property
@@ -130,7 +131,7 @@ class Tokenizer:
         """The ids that each text begins with, if no more is known of it."""
         spec = self.spec
         start = () if spec.start_id is None else (spec.start_id,)
-        return (*start, spec.prefixes.of(spec.prefixes.default)) if spec.prefixes else start
+        return (*start, spec.prefixes.ids[spec.prefixes.default]) if spec.prefixes else start
 
     def with_prefixes(self, rows: int) -> Tokenizer:
         """Its texts with learned prefixes, which take the two rows behind the `rows` of an embedding table. Raises
@@ -185,7 +186,7 @@ class Tokenizer:
         if len(texts):
             rows[:, :before] = self.begin
             if spec.prefixes and kinds is not None:
-                rows[:, before - 1] = [spec.prefixes.of(kind) for kind in kinds]
+                rows[:, before - 1] = [*map(spec.prefixes.ids.__getitem__, kinds)]
         text = np.repeat(np.arange(len(texts)), kept)
         place = np.arange(len(text)) - np.repeat(kept.cumsum() - kept, kept)
         rows[text, before + place] = ids[(counts.cumsum() - counts)[text] + place]

@@ -144,8 +144,8 @@ class MixedWalk:
 
 
 class ApartWalk:
-    """Draws each batch from one source alone, batches by the weights, so that a contrastive loss compares nothing across
-    sources. Batch n of a source has the draws from n * batch_size on, in lanes or not."""
+    """Draws each batch from one source alone, batches by the weights, so that a contrastive loss compares nothing
+    across sources. Batch n of a source has the draws from n * batch_size on, in lanes or not."""
 
     def __init__(self, mixture: Mixture, seed: int, batch_size: int, lanes: int) -> None:
         self.mixture, self.batch_size, self.lanes = mixture, batch_size, lanes
