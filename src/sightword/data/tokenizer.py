@@ -155,9 +155,7 @@ class Tokenizer:
         """How many tokens each text has, uncut, beside those that begin and end it: [B]."""
         return self._encode(clean(texts, self.spec.clean))[1]
 
-    def __call__(
-        self, texts: Sequence[str], truncate: bool = False, kinds: Sequence[DataKind] | None = None
-    ) -> Tokens:
+    def __call__(self, texts: Sequence[str], truncate: bool = False, kinds: Sequence[DataKind] | None = None) -> Tokens:
         """Token ids of each text, padded only to the longest of them where the towers do not ask for more. kinds: of
         the texts, one each, where that is known; it makes a difference to a model with learned prefixes alone.
 
