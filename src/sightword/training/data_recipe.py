@@ -64,10 +64,10 @@ class DataRecipe(Config):
     validation: share of the pairs held out of training, on which the run is watched and its best snapshot chosen.
     apart: each batch is drawn from one source of a mixture, by the weights, so that no picture is held against texts of
     another source (arXiv 2206.01125). tones: adds the emoji's skin-tone variants. templates, first_text: which text of
-    a pair is shown, and in which sentence. workers: threads that read ahead; with none, a batch is read between the steps. keep: decoded pictures
-    stay in memory where all of them take so many MiB at most, on each rank; 0 keeps none. lanes: as many as there are
-    ranks, or a multiple of it: each rank then fetches its own share of shards that are elsewhere, and not all of them
-    (part of the order of the samples; batch_size is a multiple of it)."""
+    a pair is shown, and in which sentence. workers: threads that read ahead; with none, a batch is read between the
+    steps. keep: decoded pictures stay in memory where all of them take so many MiB at most, on each rank; 0 keeps none.
+    lanes: as many as there are ranks, or a multiple of it: each rank then fetches its own share of shards that are
+    elsewhere, and not all of them (part of the order of the samples; batch_size is a multiple of it)."""
 
     source: Literal["emoji", "pairs", "mixture", "scenes", "texts", "triplets"]
     path: str | tuple[str, ...] | None = None

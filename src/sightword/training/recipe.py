@@ -256,12 +256,9 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _prefixes_tell_kinds_apart(self) -> Recipe:
-        if isinstance(self.model.text, ScratchText | TunedText) and self.model.text.prefixes:
-            if {source.kind for source in self.data.sources} != {"captions", "labels"}:
-                raise ValueError(
-                    "`model.text.prefixes` tell captions from labels: data.source = 'mixture' with [[data.sources]] of "
-                    "both kinds"
-                )
+        asked = isinstance(self.model.text, ScratchText | TunedText) and self.model.text.prefixes
+        if asked and len({source.kind for source in self.data.sources}) < 2:
+            raise ValueError("`model.text.prefixes` tell captions from labels: it needs [[data.sources]] of both kinds")
         return self
 
     @model_validator(mode="after")
