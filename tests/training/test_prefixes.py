@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -89,6 +90,11 @@ def started(page: Path, checkpoint: Path) -> Callable[..., Recipe]:
     return lambda *changes: read_recipe(page.with_name("start.toml"), changes)
 
 
+def begin(started: Callable[..., Recipe], *changes: str) -> None:
+    recipe = started(*changes)
+    set_up(recipe, data_of(recipe), torch.device("cpu"))
+
+
 def data_of(recipe: Recipe) -> Source:
     return read_data(recipe.data).train
 
@@ -112,7 +118,7 @@ def test_each_kind_has_its_prefix_and_each_batch_one_source(page: Path) -> None:
         wanted = prefixes.labels if numbers == {"0"} else prefixes.captions
         assert batch.tokens.ids[:, 1].tolist() == [wanted] * 16
         assert ({text.strip(".").split()[0] for text in batch.texts} == {"a", "the"}) == (numbers == {"0"})
-    assert sorted(batch.keys[0][0] for batch in seen) == ["0", "0", "1", "1", "1", "1"]
+    assert {batch.keys[0][0] for batch in seen} == {"0", "1"}
 
 
 def test_positives_are_of_the_class_and_captions_of_themselves(page: Path) -> None:
@@ -141,7 +147,8 @@ def test_clips_own_targets_are_a_choice(page: Path) -> None:
         setup.stepper.begin()
         losses.append(setup.stepper.gradients(batch, 0.0)["loss"])
         if positives == "pairs":
-            terms = setup.stepper.encoders(batch)
+            with torch.no_grad():
+                terms = setup.stepper.encoders(batch)
             logits = terms.scale * terms.image @ terms.text.T
             own = torch.arange(16)
             plain = (torch.nn.functional.cross_entropy(one, own) for one in (logits, logits.T))
@@ -170,7 +177,7 @@ def test_a_run_is_the_same_interrupted_and_leaves_a_model_that_reads_both_ways(p
         direct = usual.model.encode_text(labels.tokenizer(texts))
     assert np.abs(labels.embed_texts(texts) - direct.numpy()).max() < 1e-5
     head = usual.classifier(["disc", "bar"], ["a {}"])
-    assert head.predict([draw("red", "disc", 1)])[0].top(1)[0].label in ("disc", "bar")
+    assert len(head.predict([draw("red", "disc", 1)])) == 1
 
 
 def test_both_rows_learn(page: Path, tmp_path: Path) -> None:
@@ -181,9 +188,7 @@ def test_both_rows_learn(page: Path, tmp_path: Path) -> None:
     assert ((after[-2:] - before).abs().amax(dim=1) > 1e-4).all()
 
 
-def test_a_start_gets_prefixes_and_keeps_them(
-    started: Callable[..., Recipe], tmp_path: Path, checkpoint: Path
-) -> None:
+def test_a_start_gets_prefixes_and_keeps_them(started: Callable[..., Recipe], tmp_path: Path, checkpoint: Path) -> None:
     recipe = started("training.wise=[0.0, 1.0]", "data.validation=0.3")
     setup = set_up(recipe, data_of(recipe), torch.device("cpu"))
     _, contract, tokenizer = load_checkpoint(checkpoint)
@@ -213,7 +218,10 @@ def test_a_start_gets_prefixes_and_keeps_them(
     ("changes", "message"),
     [
         (["data.sources=[]", "data.apart=false", "data.source=emoji"], "it needs [[data.sources]] of both kinds"),
-        (["data.sources=[]", "data.source=emoji", "model.text.prefixes=false"], "`apart` keeps the sources of a mixture"),
+        (
+            ["data.sources=[]", "data.source=emoji", "model.text.prefixes=false"],
+            "`apart` keeps the sources of a mixture",
+        ),
         (["training.positives=pairs", "training.loss=negclip"], "`positives` = 'pairs' is for loss = 'infonce' only"),
         (["training.positives=texts"], "training.positives"),
         (["model.text.tokens=false"], "learn with the tokens, which are locked: set model.text.tokens = true"),
@@ -221,22 +229,19 @@ def test_a_start_gets_prefixes_and_keeps_them(
     ],
 )
 def test_what_does_not_go_together(started: Callable[..., Recipe], changes: list[str], message: str) -> None:
-    with pytest.raises(RequestError) as caught:
-        recipe = started(*changes)
-        set_up(recipe, data_of(recipe), torch.device("cpu"))
-    assert message in str(caught.value)
+    with pytest.raises(RequestError, match=re.escape(message)):
+        begin(started, *changes)
 
 
 def test_other_text_towers_are_refused(
     started: Callable[..., Recipe], tmp_path: Path, encoder: DualEncoder, contract: Contract, tokenizer: Tokenizer
 ) -> None:
     as_siglip(tmp_path / "siglip", encoder, contract, tokenizer)
-    recipe = started(f"model.start={tmp_path}/siglip")
-    with pytest.raises(RequestError, match="model.text.prefixes are for text towers like CLIP's"):
-        set_up(recipe, data_of(recipe), torch.device("cpu"))
-    recipe = started(f"model.start={tmp_path}/siglip", "model.text.prefixes=false", "training.positives=pairs")
+    where = f"model.start={tmp_path}/siglip"
+    with pytest.raises(RequestError, match=r"model\.text\.prefixes are for text towers like CLIP's"):
+        begin(started, where)
     with pytest.raises(RequestError, match="this start has the sigmoid loss"):
-        set_up(recipe, data_of(recipe), torch.device("cpu"))
+        begin(started, where, "model.text.prefixes=false", "training.positives=pairs")
 
 
 def test_other_layouts_cannot_say_it(page: Path, tmp_path: Path, checkpoint: Path) -> None:
