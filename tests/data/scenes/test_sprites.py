@@ -170,3 +170,12 @@ def test_what_is_held_out_is_fixed() -> None:
     # To the letter: no later version may move what training never saw.
     names = ["cat", "dog", "pear", "owl", "teapot", "hat"]
     assert [name for name in names if is_held_out_pair("fox", name)] == ["dog"]
+
+
+def test_sprites_of_some_styles(sprite_folder: Path) -> None:
+    found = folder_sprites(sprite_folder)
+    styles = sorted({sprite.style for sprite in found})
+    some = found.in_styles(styles[:1])
+    assert [*some] == [sprite for sprite in found if sprite.style == styles[0]]
+    with pytest.raises(RequestError, match=f"no sprites of style 'none'; there are: {styles[0]}"):
+        found.in_styles(["none"])
