@@ -1,6 +1,7 @@
 """Labels and captions in one run: learned prefixes, batches of one source each, UniCL's targets; with and without each.
 
-    python benchmarks/mixed.py OUT [--seeds 0 1 2] [--steps 1200] [--runs all "no prefixes" ...] [--set KEY=VALUE]
+    python benchmarks/mixed.py OUT [--seeds 0 1 2] [--steps 1200] [--runs all "no prefixes" ...]
+        [--pictures 4000 12000] [--set KEY=VALUE]
 
 Makes the shards of recipes/mixed.toml where OUT does not hold them yet (single things with their names in one vendor's
 style, captions of scenes in those of five), and trains the recipe as it is and with one thing or all left out, once a
@@ -44,12 +45,12 @@ FIGURES = (
 READ: tuple[Any, ...] = ("captions", "labels")
 
 
-def shards(out: Path) -> list[str]:
+def shards(out: Path, labels: int, captions: int) -> list[str]:
     """The sources of the recipe, as its first lines make them; what changes of it."""
     sprites = emoji_sprites()
     made = {
-        "labels": Scenes(sprites.in_styles(["Goog"]), "train", 4000, 64, 0, (1, 1)),
-        "captions": Scenes(sprites, "train", 12_000, 64, 1, (1, 3)),
+        "labels": Scenes(sprites.in_styles(["Goog"]), "train", labels, 64, 0, (1, 1)),
+        "captions": Scenes(sprites, "train", captions, 64, 1, (1, 3)),
     }
     for name, scenes in made.items():
         if not (out / name).is_dir():
@@ -123,10 +124,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int)
     parser.add_argument("--runs", nargs="+", choices=list(RUNS), default=list(RUNS))
+    parser.add_argument("--pictures", type=int, nargs=2, default=[4000, 12_000], metavar=("LABELS", "CAPTIONS"))
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    common = [*shards(asked.out), *asked.set, *([f"training.steps={asked.steps}"] if asked.steps else [])]
+    common = [
+        *shards(asked.out, *asked.pictures),
+        *asked.set,
+        *([f"training.steps={asked.steps}"] if asked.steps else []),
+    ]
     rows: list[dict[str, Any]] = []
     for seed in asked.seeds:
         for name in asked.runs:
