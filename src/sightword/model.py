@@ -13,6 +13,7 @@ from sightword.checkpoints.families import find_family, load_folder
 from sightword.checkpoints.hub import locate
 from sightword.checkpoints.native import save_checkpoint
 from sightword.data.images import ImageLike
+from sightword.data.pairs import DataKind
 from sightword.data.slots import COMPOSED
 from sightword.embedding import Precision
 from sightword.embedding.base import Decode, Vectors
@@ -93,6 +94,7 @@ def load(
     revision: str | None = None,
     decode: Decode = "fast",
     compile: bool = False,
+    texts: DataKind | None = None,
 ) -> Model:
     """Load a checkpoint of any known family: Sightword's own, open_clip's, transformers' CLIPModel and SiglipModel, an
     archive of OpenAI's.
@@ -100,9 +102,14 @@ def load(
     name: a folder, an archive (`ViT-B-32.pt`, its vocabulary beside it), or a repository of the Hub (`org/name`,
     `org/name@revision`), of which the files that are needed are downloaded once. A `Path` is never a repository.
     revision: a branch, a tag or a commit of the repository. device, precision, decode, compile: as in
-    `Embedder`. Raises CheckpointError where it cannot be used as it is.
+    `Embedder`. texts: of a model with learned prefixes, whether its texts are read as `captions` or as `labels`; as
+    its contract says if not given (captions, as published). Raises CheckpointError where it cannot be used as it is,
+    and RequestError for `texts` without prefixes.
     """
     model, contract, tokenizer = load_folder(*locate(name, revision))
+    if texts is not None:
+        tokenizer = tokenizer.reading(texts)
+        contract = contract.model_copy(update={"text": tokenizer.spec})
     return Model(model, contract, tokenizer, device=device, precision=precision, decode=decode, compile=compile)
 
 

@@ -44,6 +44,7 @@ OPTIONS = {
         "--size",
         "--split",
         "--sprites",
+        "--styles",
         "--things",
     },
     "detect": {

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sightword.data.tokenizer import END, START, TextSpec, Tokenizer, read_engine, train_tokenizer
+from sightword.data.slots import encode_slotted
+from sightword.data.tokenizer import END, START, Prefixes, TextSpec, Tokenizer, read_engine, train_tokenizer
 from sightword.errors import CheckpointError, RequestError
 
 TEXTS = ["a red circle", "a green square", "a blue triangle", "the red square", "grinning face"]
@@ -191,3 +192,41 @@ def test_a_contract_from_before_these_keys_means_what_it_did(roomy: Tokenizer) -
     assert TextSpec.model_validate(old) == roomy.spec
     # A text is not changed before it is split: this tokenizer knows "_" and the ’ of a keyboard apart from '.
     assert ids(roomy, "it’s_x &amp;") != ids(roomy, "it's x &")
+
+
+def test_prefixes_stand_behind_the_start_and_take_a_place(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    known = tokenizer.vocabulary
+    read = tokenizer.with_prefixes(known + 3)
+    assert (read.vocabulary, read.room) == (known + 5, tokenizer.room - 1)
+    texts = ["a red circle", "", "a green square on a very dark sky " * 5]
+    plain, kinds = tokenizer(texts, truncate=True), read(texts, truncate=True, kinds=["labels", "captions", "labels"])
+    assert kinds.ids[:, 1].tolist() == [known + 4, known + 3, known + 4]
+    assert kinds.lengths.tolist() == [plain.lengths[0] + 1, 3, tokenizer.spec.context]
+    assert kinds.ids[0, 2 : kinds.lengths[0]].tolist() == plain.ids[0, 1 : plain.lengths[0]].tolist()
+    assert kinds.ids[2, -1] == tokenizer.spec.end_id
+    # What is not said is a caption; no text reaches the rows.
+    assert read(texts, truncate=True).ids[:, 1].tolist() == [known + 3] * 3
+    assert read.reading("labels")(texts, truncate=True).ids[:, 1].tolist() == [known + 4] * 3
+    with pytest.raises(RequestError, match=f"reads at most {read.room}"):
+        read([texts[2]])
+    ids, lengths, at = encode_slotted(read, [("a", "circle")])
+    assert (ids[0, 1], int(at.sum())) == (known + 3, 1)
+    assert lengths[0] == read(["a circle"]).lengths[0] + 1
+    read.save(tmp_path / "tokenizer.json")
+    again = Tokenizer.read(tmp_path / "tokenizer.json", TextSpec(**read.spec.model_dump()))
+    assert again(texts, truncate=True).ids.tolist() == read(texts, truncate=True).ids.tolist()
+
+
+def test_prefixes_that_cannot_be(tokenizer: Tokenizer) -> None:
+    spec = tokenizer.spec
+    short = Tokenizer(tokenizer.engine, spec.model_copy(update={"context": 3}))
+    with pytest.raises(RequestError, match="texts have only 3 tokens"):
+        short.with_prefixes(999)
+    bare = spec.model_copy(update={"start_id": None, "start_token": None})
+    with pytest.raises(RequestError, match="texts have no start"):
+        Tokenizer(tokenizer.engine, bare).with_prefixes(999)
+    with pytest.raises(ValueError, match="prefixes stand behind a start"):
+        TextSpec(**bare.model_dump(), prefixes=Prefixes(captions=998, labels=999))
+    with pytest.raises(CheckpointError, match="do not belong together"):
+        tokenizer.with_prefixes(7)
+    assert "prefixes" not in spec.model_dump()  # so that fingerprints are what they were

@@ -138,6 +138,40 @@ def test_each_source_of_a_mixture_goes_through_epochs_of_its_own() -> None:
         assert [*pool.map(walk(mixture, 1), range(640))] == drawn
 
 
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_batches_of_one_source_each(lanes: int) -> None:
+    size = 8
+    mixture = Mixture([pairs_of("a", 30), pairs_of("b", 7)], (3.0, 1.0), [(), ()], apart=True)
+    there = walk(mixture, 1, size, lanes)
+    drawn = [there(position) for position in range(TURNS * size)]
+    keys = [mixture[index].key for _, index in drawn]
+    parts = [{key[0] for key in keys[at : at + size]} for at in range(0, len(keys), size)]
+    # Batches have the shares that draws have otherwise; each source goes through whole epochs.
+    assert Counter(tuple(part) for part in parts) == {("0",): 48, ("1",): 16}
+    for number, (count, share) in enumerate(((30, 48 * size), (7, 16 * size))):
+        epochs = Counter(epoch for epoch, index in drawn if mixture[index].key.startswith(f"{number}:"))
+        assert epochs == Counter(n // count for n in range(share))
+        mine = [drawn_ for drawn_ in drawn if mixture[drawn_[1]].key.startswith(f"{number}:")]
+        assert len({*mine}) == share
+    # From any position, and from several threads.
+    fresh = walk(mixture, 1, size, lanes)
+    assert [fresh(position) for position in range(300, 512)] == drawn[300:512]
+    with ThreadPoolExecutor(4) as pool:
+        assert [*pool.map(walk(mixture, 1, size, lanes), range(512))] == drawn
+    marks = {walk(mixture, 1, size, lanes).fingerprint(0), walk(mixture, 1, 2 * size, lanes).fingerprint(0)}
+    assert len({*marks, walk(replace(mixture, apart=False), 1, size, lanes).fingerprint(0)}) == 3
+
+
+def test_the_text_of_labels_is_their_class() -> None:
+    named = PairList([replace(pair, label="a class") for pair in pairs_of("a", 1).pairs])
+    mixture = Mixture([named, pairs_of("b", 1), named], (1.0, 1.0, 1.0), [(), (), ()], ["labels", "labels", "captions"])
+    assert [(pair.texts, pair.name, pair.kind) for pair in mixture] == [
+        (("a class",), "a class", "labels"),
+        (pairs_of("b", 1)[0].texts, pairs_of("b", 1)[0].name, "labels"),
+        (named[0].texts, "a class", "captions"),
+    ]
+
+
 def test_a_mixture_is_a_source(tokenizer: Tokenizer) -> None:
     mixture = Mixture([pairs_of("a", 3), PairList(pairs_of("b", 2).pairs)], (1.0, 1.0), [("web: {}", "web: a {}."), ()])
     assert [pair.key for pair in mixture] == ["0:a0", "0:a1", "0:a2", "1:b0", "1:b1"]

@@ -95,6 +95,21 @@ def test_distinct_labels_change_nothing() -> None:
     )
 
 
+def test_the_order_of_a_batch_does_not_matter() -> None:
+    image, text = (torch.tensor(x) for x in vectors())
+    labels, order = torch.tensor([3, 1, 3, 7, 1, 1, 9]), torch.tensor([4, 2, 6, 0, 1, 5, 3])
+    assert InfoNCE()(image[order], text[order], 20.0, labels[order]).item() == pytest.approx(
+        InfoNCE()(image, text, 20.0, labels).item(), rel=1e-12
+    )
+
+
+def test_the_floor_is_the_mean_logarithm_of_the_positives() -> None:
+    classes = torch.tensor([0, 0, 0, 1, 2, 2])
+    vectors_BD = torch.eye(3, dtype=torch.float64)[classes]
+    floor = sum(math.log(n) for n in (3, 3, 3, 1, 2, 2)) / 6
+    assert InfoNCE()(vectors_BD, vectors_BD, 60.0, classes).item() == pytest.approx(floor, rel=1e-9)
+
+
 def test_a_duplicate_caption_is_no_negative() -> None:
     # Two pictures of one thing, and a third of another: with perfect vectors, the labelled loss is at its floor
     # (ln 2 for the two, whose target is shared), and its gradient does not push the twins apart.

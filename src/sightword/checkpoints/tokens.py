@@ -18,7 +18,7 @@ from sightword.checkpoints.vocabulary import TOKENIZER, find_engine
 from sightword.checkpoints.weights import read_json, write_json
 from sightword.data.cleaning import Clean
 from sightword.data.tokenizer import END, START, TextSpec, Tokenizer
-from sightword.errors import CheckpointError
+from sightword.errors import CheckpointError, RequestError
 
 SETTINGS = "tokenizer_config.json"
 # Where a repository names its special tokens, the first that does being right.
@@ -118,7 +118,13 @@ def framed_by(tokenizer: Tokenizer) -> Engine:
 
 
 def settings_of(spec: TextSpec, pad: str) -> dict[str, Any]:
-    """What `tokenizer_config.json` must say, so that transformers reads `tokenizer.json` as it is."""
+    """What `tokenizer_config.json` must say, so that transformers reads `tokenizer.json` as it is. Raises RequestError
+    for learned prefixes, which none of its tokens is."""
+    if spec.prefixes:
+        raise RequestError(
+            "each text of this model begins with a learned prefix (captions or labels), which no file of another "
+            "library can say: it cannot be written so; Sightword's own layout and `export` keep it"
+        )
     start = {} if spec.start_token is None else {"bos_token": spec.start_token}
     return {
         # CLIPTokenizer of transformers 5 takes only vocabulary and merges, and puts CLIP's own splitting around them.

@@ -85,6 +85,10 @@ def scenes(
     sprites: Annotated[
         Path | None, Parameter(help="A folder of transparent pictures, named by what they show; else the emoji.")
     ] = None,
+    styles: Annotated[
+        list[str] | None,
+        Parameter(consume_multiple=True, negative=(), help="Drawings of these styles alone (emoji: Goog, Twtr, …)."),
+    ] = None,
     things: Annotated[tuple[int, int], Parameter(help="From how many to how many in a picture.", negative=())] = (1, 6),
     pairs: Annotated[int, Parameter(help="Pictures of a shard, at most.")] = 10_000,
     megabytes: Annotated[int, Parameter(help="Size of a shard, at most.")] = 1000,
@@ -105,6 +109,7 @@ def scenes(
     if sheet:
         check_sheet(sheet, out)
     found = folder_sprites(sprites) if sprites else emoji_sprites()
+    found = found.in_styles(styles) if styles else found
     drawn = Scenes(found, cast(Any, split), count, size, seed, things)
     made = Edits(drawn) if kind == "edits" else Clips(drawn) if kind == "clips" else drawn
     with counting_progress("drawing") as progress:

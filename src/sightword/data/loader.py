@@ -17,7 +17,7 @@ from sightword.data.augment import Augment, Picture
 from sightword.data.images import ImageSpec, open_image
 from sightword.data.kept import KeptPictures, expected_bytes
 from sightword.data.order import sample_rng, share_of
-from sightword.data.pairs import NO_LABEL, VOID, Batch, Beside, Kind, Pair, Skipped, Source, Truth, label_id
+from sightword.data.pairs import NO_LABEL, VOID, Batch, Beside, DataKind, Kind, Pair, Skipped, Source, Truth, label_id
 from sightword.data.tokenizer import Tokenizer
 from sightword.data.walk import Walk, walk
 from sightword.errors import ImageError, RequestError
@@ -42,6 +42,7 @@ class Sample:
     labels: tuple[str, ...] = ()
     mask: NDArray[np.int16] | None = None
     beside: tuple[tuple[str, str], ...] = ()
+    kind: DataKind = "captions"
 
 
 @dataclass
@@ -155,7 +156,7 @@ class Loader:
         draw = int(rng.integers(2**62))
         beside = self._beside(pair, template, rng) if self.kinds else ()
         text = template.replace("{}", caption)
-        return Sample(pixels, text, caption, pair.name, pair.key, draw, index, labels, mask, beside)
+        return Sample(pixels, text, caption, pair.name, pair.key, draw, index, labels, mask, beside, pair.kind)
 
     def _text(self, pair: Pair, rng: np.random.Generator) -> tuple[str, str]:
         """A text of the pair, and the sentence for it."""
@@ -183,7 +184,9 @@ class Loader:
         pixels = np.stack([sample.pixels for sample in samples]) if samples else np.empty((0, size, size, 3), np.uint8)
         return Batch(
             images=torch.from_numpy(pixels).permute(0, 3, 1, 2),
-            tokens=self.tokenizer([sample.text for sample in samples], truncate=True),
+            tokens=self.tokenizer(
+                [sample.text for sample in samples], truncate=True, kinds=[sample.kind for sample in samples]
+            ),
             labels=torch.tensor(
                 [(label_id(sample.label), label_id(sample.caption)) for sample in samples], dtype=torch.int64
             ).reshape(-1, 2),
@@ -199,7 +202,8 @@ class Loader:
     def _of_kind(self, samples: Sequence[Sample], number: int) -> Beside:
         texts = [sample.beside[number] for sample in samples]
         labels = [label_id(text) if text else NO_LABEL for _, text in texts]
-        tokens = self.tokenizer([sentence for sentence, _ in texts], truncate=True)
+        kinds = [sample.kind for sample in samples]
+        tokens = self.tokenizer([sentence for sentence, _ in texts], truncate=True, kinds=kinds)
         return Beside(tokens, torch.tensor(labels, dtype=torch.int64))
 
 

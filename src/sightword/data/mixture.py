@@ -8,18 +8,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sightword.data.pairs import Pair, Skipped, Source
+from sightword.data.pairs import DataKind, Pair, Skipped, Source
 
 
 @dataclass(frozen=True)
 class Mixture:
     """A `Source` whose pairs are those of its parts, one part after the other; `sightword.data.walk` draws them by the
-    weights instead. templates: of each part, the sentences of its texts; without any, those of the run. The key of a
-    pair is `NUMBER:KEY`, with the number of its part."""
+    weights instead. templates: of each part, the sentences of its texts; without any, those of the run. kinds: of each
+    part, what its texts are; captions if not given. Of labels, the text of a pair is the name of its class. apart: each
+    batch is drawn from one part. The key of a pair is `NUMBER:KEY`, with the number of its part."""
 
     parts: Sequence[Source]
     weights: tuple[float, ...]
     templates: Sequence[tuple[str, ...]]
+    kinds: Sequence[DataKind] = ()
+    apart: bool = False
 
     blocks = None
 
@@ -44,7 +47,10 @@ class Mixture:
         return (self._own(number, pair) for number, part in enumerate(self.parts) for pair in part)
 
     def _own(self, number: int, pair: Pair) -> Pair:
-        return replace(pair, key=f"{number}:{pair.key}", templates=self.templates[number])
+        own = replace(pair, key=f"{number}:{pair.key}", templates=self.templates[number])
+        if not self.kinds or self.kinds[number] == "captions":
+            return own
+        return replace(own, kind="labels", texts=(pair.name,), label=pair.name)
 
     @cached_property
     def skipped(self) -> Sequence[Skipped]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Kind: TypeAlias = Literal["denied", "absent", "foils", "long"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+# What the texts of a source are: what people wrote about each picture, or the names of classes.
+DataKind: TypeAlias = Literal["captions", "labels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Pair:
     mask: where there is truth for each pixel, gives it: int16 [H, W], as large as the image, which of the texts is
         there; VOID does not count. The texts are then labels to choose from, and not all of them need be there.
     companions: further texts, true and false ones, for losses that ask for them.
+    kind: what its texts are; a model with learned prefixes reads each kind behind its own.
     """
 
     image: ImageLike
@@ -66,6 +69,7 @@ class Pair:
     templates: tuple[str, ...] = ()
     mask: Callable[[], NDArray[np.int16]] | None = None
     companions: Companions | None = None
+    kind: DataKind = "captions"
 
     @property
     def name(self) -> str:

@@ -79,16 +79,14 @@ def encode_slotted(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """Ids [B, L], lengths [B] as of `Tokenizer.encode`, and where the gaps are: bool [B, L]. texts: each as its parts,
     between which are the gaps. A text that does not fit the context raises RequestError, or is cut (`truncate`)."""
-    spec = tokenizer.spec
-    before = 0 if spec.start_id is None else 1
-    room = spec.context - before - 1
+    spec, before, room = tokenizer.spec, len(tokenizer.begin), tokenizer.room
     gap = 0 if spec.pad_id else 1  # any id that is no padding: its vector is not looked at
     ids_PL, lengths_P = tokenizer.encode([part for parts in texts for part in parts], truncate=True)
     pieces = iter(zip(ids_PL, lengths_P, strict=True))
     rows: list[list[int]] = []
     gaps: list[list[int]] = []
     for parts in texts:
-        row: list[int] = [] if spec.start_id is None else [spec.start_id]
+        row = [*tokenizer.begin]
         at: list[int] = []
         for number, _ in enumerate(parts):
             ids, length = next(pieces)

@@ -5,21 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from tokenizers import Tokenizer as Engine
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from sightword.config import Config
 from sightword.data.cleaning import Clean, clean
-from sightword.data.pairs import Tokens
+from sightword.data.pairs import DataKind, Tokens
 from sightword.data.words import Words, encode_texts, splits_at_spaces
 from sightword.errors import CheckpointError, RequestError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+class Prefixes(Config):
+    """The ids of learned tokens, of which each text has one behind its start (prefix conditioning, arXiv 2206.01125).
+    captions, labels: of texts of these kinds. default: that of a text of which no more is known; the paper classifies
+    by names behind the prefix of captions."""
+
+    captions: Annotated[int, Field(ge=0)]
+    labels: Annotated[int, Field(ge=0)]
+    default: DataKind = "captions"
+
+    @property
+    def ids(self) -> dict[DataKind, int]:
+        return {"captions": self.captions, "labels": self.labels}
 
 
 class TextSpec(Config):
@@ -28,6 +42,7 @@ class TextSpec(Config):
     context: the most tokens of a text, start and end included. start_id, end_id, pad_id: the special ids, checked
     against the tokenizer when a checkpoint is loaded; without a start (None) a text has only an end. pad_to_context:
     for towers that were trained on padding and see it. clean: what is done to a text first (see data/cleaning).
+    prefixes: of a model that learned them.
     """
 
     context: Annotated[int, Field(ge=3)]
@@ -38,11 +53,26 @@ class TextSpec(Config):
     pad_id: int
     pad_to_context: bool = False
     clean: Clean = "none"
+    prefixes: Prefixes | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without prefixes it is written as before there were any: the fingerprints of models stay."""
+        values: dict[str, Any] = handler(self)
+        if self.prefixes is None:
+            values.pop("prefixes", None)
+        return values
 
     @model_validator(mode="after")
     def _start_is_whole(self) -> TextSpec:
         if (self.start_token is None) != (self.start_id is None):
             raise ValueError("start_token and start_id are both given or both null")
+        return self
+
+    @model_validator(mode="after")
+    def _prefixes_stand_behind_a_start(self) -> TextSpec:
+        if self.prefixes and self.start_id is None:
+            raise ValueError("prefixes stand behind a start, and there is none (start_id)")
         return self
 
 
@@ -58,6 +88,12 @@ class Tokenizer:
                 raise CheckpointError(
                     f"the contract says that the {name} token {token!r} has id {expected}, but in the tokenizer it has "
                     f"{engine.token_to_id(token)}: tokenizer.json and contract.json do not belong together"
+                )
+        for kind, number in spec.prefixes.ids.items() if spec.prefixes else ():
+            if (token := engine.id_to_token(number)) is not None:
+                raise CheckpointError(
+                    f"the contract says that {number} is the id of the prefix of {kind}, but in the "
+                    f"tokenizer it is that of {token!r}: tokenizer.json and contract.json do not belong together"
                 )
         self.engine = engine
         self.spec = spec
@@ -81,34 +117,60 @@ class Tokenizer:
     @property
     def vocabulary(self) -> int:
         """The number of rows that an embedding table needs."""
-        return self.engine.get_vocab_size(with_added_tokens=True)
+        prefixes = self.spec.prefixes
+        written = max(prefixes.ids.values()) + 1 if prefixes else 0
+        return max(written, self.engine.get_vocab_size(with_added_tokens=True))
 
     @property
     def room(self) -> int:
         """How many tokens of a text the model reads, beside those that begin and end it."""
-        return self.spec.context - self._before - 1
+        return self.spec.context - len(self.begin) - 1
 
     @property
-    def _before(self) -> int:
-        return 0 if self.spec.start_id is None else 1
+    def begin(self) -> tuple[int, ...]:
+        """The ids that each text begins with, if no more is known of it."""
+        spec = self.spec
+        start = () if spec.start_id is None else (spec.start_id,)
+        return (*start, spec.prefixes.ids[spec.prefixes.default]) if spec.prefixes else start
+
+    def with_prefixes(self, rows: int) -> Tokenizer:
+        """Its texts with learned prefixes, which take the two rows behind the `rows` of an embedding table. Raises
+        RequestError where there is no room for them, or no start that they could stand behind."""
+        if self.spec.start_id is None or self.room < 2:
+            raise RequestError(
+                "a learned prefix stands behind the start of a text and before a token of it at least: this model's "
+                f"texts have {'no start' if self.spec.start_id is None else f'only {self.spec.context} tokens'}"
+            )
+        prefixes = Prefixes(captions=rows, labels=rows + 1)
+        return Tokenizer(self.engine, self.spec.model_copy(update={"prefixes": prefixes}))
+
+    def reading(self, kind: DataKind) -> Tokenizer:
+        """The same, to which a text is of this `kind` if no more is known. Raises RequestError without prefixes."""
+        if self.spec.prefixes is None:
+            raise RequestError(f"texts cannot be read as {kind}: this model learned no prefixes (recipes/mixed.toml)")
+        prefixes = self.spec.prefixes.model_copy(update={"default": kind})
+        return Tokenizer(self.engine, self.spec.model_copy(update={"prefixes": prefixes}))
 
     def counts(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """How many tokens each text has, uncut, beside those that begin and end it: [B]."""
         return self._encode(clean(texts, self.spec.clean))[1]
 
-    def __call__(self, texts: Sequence[str], truncate: bool = False) -> Tokens:
-        """Token ids of each text, padded only to the longest of them where the towers do not ask for more.
+    def __call__(self, texts: Sequence[str], truncate: bool = False, kinds: Sequence[DataKind] | None = None) -> Tokens:
+        """Token ids of each text, padded only to the longest of them where the towers do not ask for more. kinds: of
+        the texts, one each, where that is known; it makes a difference to a model with learned prefixes alone.
 
         A text that does not fit the context raises RequestError, or is cut with its end token kept (`truncate`).
         """
         from torch import from_numpy
 
-        ids, lengths = self.encode(texts, truncate)
+        ids, lengths = self.encode(texts, truncate, kinds)
         return Tokens(from_numpy(ids), from_numpy(lengths))
 
-    def encode(self, texts: Sequence[str], truncate: bool = False) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def encode(
+        self, texts: Sequence[str], truncate: bool = False, kinds: Sequence[DataKind] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The ids [B, L] and lengths [B] of the same, where there is no torch."""
-        spec, before, room = self.spec, self._before, self.room
+        spec, before, room = self.spec, len(self.begin), self.room
         ids, counts = self._encode(clean(texts, spec.clean))
         if not truncate and (counts > room).any():
             first = int((counts > room).argmax())
@@ -119,8 +181,10 @@ class Tokenizer:
         lengths = kept + before + 1
         width = spec.context if spec.pad_to_context else int(lengths.max(initial=0))
         rows = np.full((len(texts), width), spec.pad_id, np.int64)
-        if spec.start_id is not None and len(texts):
-            rows[:, 0] = spec.start_id
+        if len(texts):
+            rows[:, :before] = self.begin
+            if spec.prefixes and kinds is not None:
+                rows[:, before - 1] = [*map(spec.prefixes.ids.__getitem__, kinds)]
         text = np.repeat(np.arange(len(texts)), kept)
         place = np.arange(len(text)) - np.repeat(kept.cumsum() - kept, kept)
         rows[text, before + place] = ids[(counts.cumsum() - counts)[text] + place]

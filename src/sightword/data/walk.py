@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,6 +34,8 @@ class Walk(Protocol):
 def walk(source: Source, seed: int, batch_size: int = 1, lanes: int = 1) -> Walk:
     """batch_size: a multiple of `lanes`; with one lane, the way is the same for any."""
     if isinstance(source, Mixture):
+        if source.apart:
+            return ApartWalk(source, seed, batch_size, lanes)
         return MixedWalk(source, seed, batch_size, lanes)
     return SourceWalk(source, seed, batch_size, lanes)
 
@@ -125,36 +128,67 @@ class MixedWalk:
     own, which hold the same number of each source: so draw n of a source in a lane is its draw n * lanes + lane."""
 
     def __init__(self, mixture: Mixture, seed: int, batch_size: int, lanes: int) -> None:
-        self.mixture, self.seed, self.batch_size, self.lanes = mixture, seed, batch_size, lanes
+        self.mixture, self.batch_size, self.lanes = mixture, batch_size, lanes
         self.parts = [Epochs(part, seed, number, lanes) for number, part in enumerate(mixture.parts)]
-        self._turns: dict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+        self._turns = Turns(mixture.weights, seed, lanes)
 
     def __call__(self, position: int) -> tuple[int, int]:
         in_lane, lane = divmod(laned(position, self.batch_size, self.lanes), self.lanes)
-        number, place = divmod(in_lane, TURNS)
-        found = self._turns.get((number, lane))
-        if found is None:
-            found = self._draw(number, lane)
-        part = int(found[0][place])
-        epoch, index = self.parts[part](int(found[1][place]) * self.lanes + lane)
+        part, before = self._turns(in_lane, lane)
+        epoch, index = self.parts[part](before * self.lanes + lane)
         return epoch, self.mixture.begin[part] + index
-
-    def _draw(self, number: int, lane: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """For each position of a block of turns: the source, and how often it was drawn from before in this lane."""
-        part_T, done = turns(self.mixture.weights, self.seed, number, lane)
-        before_T = np.zeros(len(part_T), np.int64)
-        for part, drawn in enumerate(done):
-            mine = part_T == part
-            before_T[mine] = drawn + np.arange(mine.sum())
-        if len(self._turns) > 64 * self.lanes:
-            # Threads may still look here: a new dictionary takes its place.
-            self._turns = {}
-        self._turns[number, lane] = part_T, before_T
-        return part_T, before_T
 
     def fingerprint(self, epoch: int) -> str:
         parts = [part.fingerprint(epoch).encode() for part in self.parts]
         return _digest(*parts, repr(self.mixture.weights).encode())
+
+
+class ApartWalk:
+    """Draws each batch from one source alone, batches by the weights, so that a contrastive loss compares nothing
+    across sources. Batch n of a source has the draws from n * batch_size on, in lanes or not."""
+
+    def __init__(self, mixture: Mixture, seed: int, batch_size: int, lanes: int) -> None:
+        self.mixture, self.batch_size, self.lanes = mixture, batch_size, lanes
+        self.parts = [Epochs(part, seed, number, lanes) for number, part in enumerate(mixture.parts)]
+        self._turns = Turns(mixture.weights, seed)
+
+    def __call__(self, position: int) -> tuple[int, int]:
+        batch, row = divmod(position, self.batch_size)
+        part, before = self._turns(batch)
+        epoch, index = self.parts[part](laned(before * self.batch_size + row, self.batch_size, self.lanes))
+        return epoch, self.mixture.begin[part] + index
+
+    def fingerprint(self, epoch: int) -> str:
+        parts = [part.fingerprint(epoch).encode() for part in self.parts]
+        return _digest(*parts, f"{self.mixture.weights!r} batches of {self.batch_size} apart".encode())
+
+
+class Turns:
+    """Which source each turn draws from, and how often that was drawn from before, in this lane."""
+
+    def __init__(self, weights: Sequence[float], seed: int, lanes: int = 1) -> None:
+        self.weights, self.seed, self.lanes = weights, seed, lanes
+        self._found: dict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+
+    def __call__(self, turn: int, lane: int = 0) -> tuple[int, int]:
+        number, place = divmod(turn, TURNS)
+        found = self._found.get((number, lane))
+        if found is None:
+            found = self._draw(number, lane)
+        return int(found[0][place]), int(found[1][place])
+
+    def _draw(self, number: int, lane: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of a block of them."""
+        part_T, done = turns(self.weights, self.seed, number, lane)
+        before_T = np.zeros(len(part_T), np.int64)
+        for part, drawn in enumerate(done):
+            mine = part_T == part
+            before_T[mine] = drawn + np.arange(mine.sum())
+        if len(self._found) > 64 * self.lanes:
+            # Threads may still look here: a new dictionary takes its place.
+            self._found = {}
+        self._found[number, lane] = part_T, before_T
+        return part_T, before_T
 
 
 def _digest(*parts: bytes) -> str:

@@ -40,6 +40,7 @@ from sightword.training.model_recipe import (
     ScratchText,
     StartedModel,
 )
+from sightword.training.prefixes import prefixed
 from sightword.training.recipe import SCALE, PixelRecipe, Recipe
 from sightword.training.start import load_start
 from sightword.training.stretching import stretched
@@ -87,11 +88,15 @@ def _from_checkpoint(recipe: Recipe, asked: StartedModel) -> Built:
     if asked.stretch:
         start = stretched(start, asked.stretch)
         told["stretch"] = {"from": read, "to": start.contract.text.context, "keep": asked.stretch.keep}
+    if asked.text.prefixes:
+        start = prefixed(start)
     start.model.image.lock(asked.image.train)
     start.model.text.lock(asked.text.train)
     for part, wanted in asked.text.parts.items():
         for parameter in start.model.text.part(part):
             parameter.requires_grad_(wanted)
+    if asked.text.prefixes and not any(weight.requires_grad for weight in start.model.text.part("tokens")):
+        raise RequestError("model.text.prefixes learn with the tokens, which are locked: set model.text.tokens = true")
     give_dense(start.model, asked.dense, asked.start)
     architecture = give_inversion(start.model, asked.inversion, recipe.training.loss, asked.start)
     if asked.lora:
@@ -170,9 +175,11 @@ def _new(recipe: Recipe, asked: NewModel, texts: Iterable[str]) -> Built:
     text_config: TextConfig | TextEncoderConfig
     if isinstance(text, ScratchText):
         tokenizer = train_tokenizer(texts, text.vocabulary, text.context)
+        if text.prefixes:
+            tokenizer = tokenizer.with_prefixes(tokenizer.vocabulary)
         text_config = TextConfig(
             vocabulary=tokenizer.vocabulary,
-            **text.model_dump(exclude={"kind", "vocabulary"}),
+            **text.model_dump(exclude={"kind", "vocabulary", "prefixes"}),
         )
     else:
         assert text_folder is not None

@@ -52,8 +52,9 @@ def read_data(recipe: DataRecipe) -> TrainingData:
         weights = tuple(
             source.weight or float(len(train)) for source, (train, _) in zip(recipe.sources, halves, strict=True)
         )
-        train: Source = Mixture([train for train, _ in halves], weights, templates)
-        held_out = Mixture([held for _, held in halves], weights, templates)
+        kinds = [source.kind for source in recipe.sources]
+        train: Source = Mixture([train for train, _ in halves], weights, templates, kinds, recipe.apart)
+        held_out = Mixture([held for _, held in halves], weights, templates, kinds)
         return TrainingData(train, held_out, _names(held_out))
     if recipe.source == "scenes":
         return _scenes(recipe.scenes or ScenesRecipe(), recipe.validation)

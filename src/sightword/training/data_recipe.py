@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from sightword.config import Config, Positive, PositiveFloat
 from sightword.data.augment import Share
+from sightword.data.pairs import DataKind
 from sightword.data.scenes.pairs import Told
 from sightword.training.inversion_recipe import TEXT_SOURCES
 
@@ -16,12 +17,15 @@ Templates = Annotated[tuple[str, ...], Field(min_length=1)]
 
 class SourceRecipe(Config):
     """One source of a mixture. path: as in `data`. weight: its share of the training samples, relative to the others';
-    without weights, each has as many as it has pairs. prefix: stands before each sentence of this source, so that the
-    model can tell its captions from others'. templates: in place of the run's. classes: a file with the names of the
-    classes, one a line, that its labels (`.cls`, `label`) number from 0."""
+    without weights, each has as many as it has pairs. kind: what its texts are: `captions`, or `labels`, whose text is
+    the name of their class (`.cls`, `label`; or their text), in the templates; for learned prefixes (`prefixes` in
+    [model.text]). prefix: words before each sentence of this source, so that the model can tell its captions from
+    others'. templates: in place of the run's. classes: a file with the names of the classes, one a line, that its
+    labels number from 0."""
 
     path: str | tuple[str, ...]
     weight: PositiveFloat | None = None
+    kind: DataKind = "captions"
     prefix: str = ""
     templates: Templates | None = None
     classes: str | None = None
@@ -58,15 +62,17 @@ class DataRecipe(Config):
     inversion; without a `path` those of scenes and of their edits. path: a folder, a table, or
     shards (WebDataset .tar, Parquet with bytes): a folder of them, a pattern, `{00000..00099}.tar`, a URL, or a list.
     validation: share of the pairs held out of training, on which the run is watched and its best snapshot chosen.
-    tones: adds the emoji's skin-tone variants. templates, first_text: which text of a pair is shown, and in which
-    sentence. workers: threads that read ahead; with none, a batch is read between the steps. keep: decoded pictures
-    stay in memory where all of them take so many MiB at most, on each rank; 0 keeps none. lanes: as many as there are
-    ranks, or a multiple of it: each rank then fetches its own share of shards that are elsewhere, and not all of them
-    (part of the order of the samples; batch_size is a multiple of it)."""
+    apart: each batch is drawn from one source of a mixture, by the weights, so that no picture is held against texts of
+    another source (arXiv 2206.01125). tones: adds the emoji's skin-tone variants. templates, first_text: which text of
+    a pair is shown, and in which sentence. workers: threads that read ahead; with none, a batch is read between the
+    steps. keep: decoded pictures stay in memory where all of them take so many MiB at most, on each rank; 0 keeps none.
+    lanes: as many as there are ranks, or a multiple of it: each rank then fetches its own share of shards that are
+    elsewhere, and not all of them (part of the order of the samples; batch_size is a multiple of it)."""
 
     source: Literal["emoji", "pairs", "mixture", "scenes", "texts", "triplets"]
     path: str | tuple[str, ...] | None = None
     sources: tuple[SourceRecipe, ...] = ()
+    apart: bool = False
     scenes: ScenesRecipe | None = None
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.02
     tones: bool = False
@@ -84,6 +90,8 @@ class DataRecipe(Config):
             raise ValueError("`sources` are needed with source = 'mixture', and only there: [[data.sources]] for each")
         if self.scenes is not None and self.source != "scenes" and (self.source not in TEXT_SOURCES or self.path):
             raise ValueError("[data.scenes] is for source = 'scenes', and for 'texts' and 'triplets' without a `path`")
+        if self.apart and self.source != "mixture":
+            raise ValueError("`apart` keeps the sources of a mixture apart: it needs source = 'mixture'")
         if len({source.weight is None for source in self.sources}) > 1:
             raise ValueError("either all of the `sources` have a `weight`, or none")
         return self

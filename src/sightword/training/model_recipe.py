@@ -30,7 +30,9 @@ class PretrainedImage(BackboneConfig):
 
 
 class ScratchText(Config):
-    """A causal text Transformer with a tokenizer trained on the training texts."""
+    """A causal text Transformer with a tokenizer trained on the training texts. prefixes: behind its start, each text
+    has a learned token that tells captions from names of classes, as the `kind` of its source says (prefix
+    conditioning, arXiv 2206.01125); where the model is used, texts are read as captions."""
 
     kind: Literal["transformer"] = "transformer"
     vocabulary: Positive = 2048
@@ -39,6 +41,7 @@ class ScratchText(Config):
     layers: Positive
     heads: Positive
     activation: Activation = "quick_gelu"
+    prefixes: bool = False
 
 
 class PretrainedText(Config):
@@ -89,12 +92,14 @@ class TunedImage(TunedTower):
 class TunedText(TunedTower):
     """tokens, positions, norm, projection: whether these train (the embeddings of tokens and of positions, the last
     norm, and what leads into the joint space), in place of what `train` says of them. (The temperature is of both
-    towers: training.scale_lr = 0 leaves it as it is.)"""
+    towers: training.scale_lr = 0 leaves it as it is.) prefixes: learned tokens for the kinds of texts, as of new
+    towers; they learn with the other tokens. A start that has them keeps them in any case."""
 
     tokens: bool | None = None
     positions: bool | None = None
     norm: bool | None = None
     projection: bool | None = None
+    prefixes: bool = False
 
     @property
     def parts(self) -> dict[TextPart, bool]:

@@ -29,6 +29,8 @@ def make_objective(training: TrainingRecipe, model: DualEncoder, group: dist.Pro
         if not biased or training.smoothing:
             what = "training.smoothing" if biased else "a start that has no bias of the logits"
             raise RequestError(f"the sigmoid loss does not go with {what}: set training.loss to infonce")
+        if training.positives == "pairs":
+            raise RequestError("training.positives = 'pairs' is for InfoNCE, and this start has the sigmoid loss")
         return _sigmoid(Sigmoid(group=group))
     if model.logit_bias is not None:
         model.logit_bias.requires_grad_(False)
@@ -41,12 +43,13 @@ def make_objective(training: TrainingRecipe, model: DualEncoder, group: dist.Pro
         case "long-clip":
             return _long_text(_long(training, model, group))
         case _:
-            return _infonce(InfoNCE(training.smoothing, group))
+            return _infonce(InfoNCE(training.smoothing, group), training.positives == "labels")
 
 
-def _infonce(infonce: InfoNCE) -> Objective:
+def _infonce(infonce: InfoNCE, labelled: bool) -> Objective:
     def objective(terms: Terms, batch: Batch, more_labels: Tensor | None) -> Tensor:
-        return infonce(terms.image, terms.text, terms.scale, batch.labels, terms.more, more_labels)
+        labels = batch.labels if labelled else None
+        return infonce(terms.image, terms.text, terms.scale, labels, terms.more, more_labels)
 
     return objective
 

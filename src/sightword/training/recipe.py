@@ -18,7 +18,7 @@ from sightword.errors import RequestError
 from sightword.training.data_recipe import DataRecipe
 from sightword.training.inversion_recipe import InversionTraining, check_inversion
 from sightword.training.loss_recipe import COMPANIONS, LongRecipe, NegationRecipe, TeacherRecipe, Weight
-from sightword.training.model_recipe import ModelRecipe, StartedModel
+from sightword.training.model_recipe import ModelRecipe, ScratchText, StartedModel, TunedText
 
 EMOJI = "emoji"
 SCALE = 1 / 0.07  # 1 / temperature at the start (CLIP, arXiv 2103.00020, section 2.5)
@@ -53,7 +53,9 @@ class TrainingRecipe(Config):
     with false captions in other words (`foils`). `long-clip` is Long-CLIP's, of long captions and short ones (of pairs
     without long ones, their texts and the first sentences of these), with the numbers in [training.long]. `lincir` (on
     texts) and `pic2word` (on pictures) train a `model.inversion`; `rtd` the text tower of a model that has one, on
-    triplets of texts ([training.inversion] has the numbers of these three). smoothing: of InfoNCE and of Long-CLIP's
+    triplets of texts ([training.inversion] has the numbers of these three). positives: of InfoNCE,
+    which texts are right for a picture: with `labels`, those of all pairs that share its label or its text (UniCL of
+    Florence, arXiv 2111.11432); with `pairs` its own alone, as in CLIP. smoothing: of InfoNCE and of Long-CLIP's
     loss, the part of each target that is spread over all texts. patch_loss: of a dense model, the weight of a further
     loss, in which each patch of the image tower is named among all names of the training pictures.
     scale: 1 / temperature at the start, 1 / 0.07 for InfoNCE and 10 for sigmoid if not given (a `model.start` brings
@@ -106,6 +108,7 @@ class TrainingRecipe(Config):
     negation: NegationRecipe | None = None
     long: LongRecipe | None = None
     inversion: InversionTraining | None = None
+    positives: Literal["labels", "pairs"] = "labels"
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patch_loss: Weight = 0.0
     bank: bool = False
@@ -135,6 +138,12 @@ class TrainingRecipe(Config):
     def _smoothing_is_of_infonce(self) -> TrainingRecipe:
         if self.smoothing and self.loss not in (None, "infonce", "long-clip"):
             raise ValueError("`smoothing` is for loss = 'infonce' and 'long-clip' only")
+        return self
+
+    @model_validator(mode="after")
+    def _positives_are_of_infonce(self) -> TrainingRecipe:
+        if self.positives == "pairs" and (self.loss not in (None, "infonce") or self.bank):
+            raise ValueError("`positives` = 'pairs' is for loss = 'infonce' only, and without a `bank`")
         return self
 
     @model_validator(mode="after")
@@ -243,6 +252,13 @@ class Recipe(Config):
                 "training.parallel = 'fsdp'": training.parallel == "fsdp",
             }
             refuse_beside("`model.dense`", asked)
+        return self
+
+    @model_validator(mode="after")
+    def _prefixes_tell_kinds_apart(self) -> Recipe:
+        asked = isinstance(self.model.text, ScratchText | TunedText) and self.model.text.prefixes
+        if asked and len({source.kind for source in self.data.sources}) < 2:
+            raise ValueError("`model.text.prefixes` tell captions from labels: it needs [[data.sources]] of both kinds")
         return self
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -170,3 +171,11 @@ def test_what_is_held_out_is_fixed() -> None:
     # To the letter: no later version may move what training never saw.
     names = ["cat", "dog", "pear", "owl", "teapot", "hat"]
     assert [name for name in names if is_held_out_pair("fox", name)] == ["dog"]
+
+
+def test_sprites_of_some_styles(sprite_folder: Path) -> None:
+    found = [replace(sprite, style=sprite.group) for sprite in folder_sprites(sprite_folder)]
+    sprites = Sprites("shapes", found)
+    assert [*sprites.in_styles(["rings", "bars"])] == [one for one in found if one.style in ("rings", "bars")]
+    with pytest.raises(RequestError, match="no sprites of style 'none'; there are: bars, discs, rings"):
+        sprites.in_styles(["none"])

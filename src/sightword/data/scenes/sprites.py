@@ -93,6 +93,17 @@ class Sprites(Sequence[Sprite]):
         kept = [sprite for sprite in self if wanted(sprite.name)]
         return Sprites(self.name, kept, tuple(self.unseen_styles), self._on_white, self.skipped)
 
+    def in_styles(self, styles: Sequence[str]) -> Sprites:
+        """The sprites of these styles. Raises RequestError for one that there is not."""
+        known = sorted({sprite.style for sprite in self} - {""})
+        for style in styles:
+            if style not in known:
+                raise RequestError(
+                    f"{self.name}: no sprites of style {style!r}; there are: {', '.join(known) or 'none'}"
+                )
+        kept = [sprite for sprite in self if sprite.style in styles]
+        return Sprites(self.name, kept, tuple(self.unseen_styles), self._on_white, self.skipped)
+
     @property
     def fingerprint(self) -> bytes:
         """Of names, styles and keys in their order; not of the pictures."""
