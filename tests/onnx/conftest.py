@@ -68,12 +68,11 @@ def transformers_folder(
 def resnet_folder(
     tmp_path_factory: pytest.TempPathFactory, save: Save, tokenizer: Tokenizer, contract: Contract
 ) -> tuple[Path, Path]:
-    """ModifiedResNet and causal Transformer with learned prefixes, and their export with texts of fixed length."""
+    """ModifiedResNet and causal Transformer, and their export with texts of fixed length."""
     folder = tmp_path_factory.mktemp("exported")
     image = ResNetConfig(image_size=32, blocks=(1, 1, 1, 1), width=8, heads=4)
-    prefixed = tokenizer.with_prefixes(tokenizer.vocabulary)
-    text = contract.architecture.text.model_copy(update={"layers": 1, "vocabulary": prefixed.vocabulary})
-    source = save(folder / "model", image, text, prefixed.spec)
+    text = contract.architecture.text.model_copy(update={"layers": 1})
+    source = save(folder / "model", image, text)
     export_onnx(source, folder / "resnet", text_length="fixed")
     return source, folder / "resnet"
 

@@ -15,8 +15,13 @@ import pytest
 from PIL import Image
 
 import sightword
+from sightword.checkpoints.contract import Contract
+from sightword.data.tokenizer import Tokenizer
 from sightword.errors import CheckpointError, ImageError, RequestError
 from sightword.onnx.embedder import OnnxEmbedder
+from sightword.onnx.export import export_onnx
+from sightword.towers.resnet import ResNetConfig
+from tests.onnx.conftest import Save
 
 LIMIT = 1e-4
 TEXTS = ["a red circle", "", "a star", "x", "A RED circle", "café", " x\n &amp;"]
@@ -221,3 +226,17 @@ def test_what_onnx_runtime_cannot_do_here(resnet_folder: tuple[Path, Path], monk
 def test_load_says_how_an_exported_folder_is_loaded(resnet_folder: tuple[Path, Path]) -> None:
     with pytest.raises(CheckpointError, match=r"holds ONNX graphs: sightword\.load_onnx reads it"):
         sightword.load(resnet_folder[1])
+
+
+def test_learned_prefixes_stand_in_texts_here_too(
+    save: Save, tokenizer: Tokenizer, contract: Contract, tmp_path: Path
+) -> None:
+    image = ResNetConfig(image_size=32, blocks=(1, 1, 1, 1), width=8, heads=4)
+    prefixed = tokenizer.with_prefixes(tokenizer.vocabulary)
+    text = contract.architecture.text.model_copy(update={"layers": 1, "vocabulary": prefixed.vocabulary})
+    source = save(tmp_path / "model", image, text, prefixed.spec)
+    export_onnx(source, tmp_path / "out")
+    found = sightword.load_onnx(tmp_path / "out").embed_texts(["a red disc", "a bar"])
+    np.testing.assert_allclose(found, sightword.load(source).embed_texts(["a red disc", "a bar"]), atol=1e-5)
+    labels = sightword.load(source, texts="labels").embed_texts(["a red disc", "a bar"])
+    assert np.abs(found - labels).max() > 1e-3
