@@ -66,9 +66,9 @@ class Denials:
         if len(self.keys) != n:
             raise RequestError(f"{self}: {n} pictures have {len(self.keys)} keys")
         refuse_twice(self.keys, str(self))
-        for number, one in enumerate((*self.denials, *self.one_denied), start=1):
-            if not 0 <= one.image < n:
-                raise RequestError(f"{self}: caption {number} is of picture {one.image}, and there are {n}")
+        pictures = [*(one.image for one in self.denials), *(one.image for one in self.one_denied)]
+        if min(pictures) < 0 or max(pictures) >= n:
+            raise RequestError(f"{self}: a caption is of picture {max(pictures)}, and there are {n}")
 
     def __str__(self) -> str:
         return f"{self.name} ({self.split})"
@@ -90,7 +90,6 @@ class Denials:
 
     def fingerprint(self) -> str:
         """As that of `Labelled`, of the captions in the place of classes and labels."""
-        digest = hashlib.sha256()
-        for one in (*self.denials, *self.one_denied):
-            digest.update(json.dumps(astuple(one)).encode())
+        told = [[*map(astuple, self.denials)], [*map(astuple, self.one_denied)]]
+        digest = hashlib.sha256(json.dumps(told).encode())
         return with_pictures(digest, self.keys, self.images)

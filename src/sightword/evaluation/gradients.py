@@ -1,5 +1,5 @@
 """How strongly the losses of negation pull at each block of a text tower: ln(||dL/dtheta|| / ||theta||) of a block's
-parameters, for Omni-NegCLIP's presence loss, its absence loss, and both (objectives/negation.py, weighted as published).
+parameters, for Omni-NegCLIP's presence loss, its absence loss, and both (objectives/negation.py, weights as published).
 
 The pictures' vectors stand still, as in the method itself. Each batch holds a picture once, with one of its captions.
 

@@ -1,9 +1,9 @@
 """Where in a text tower a denial is known: logistic probes of what stands at the pooled position after each block, and
 how far a caption is from its denial there.
 
-Two questions. `negated`: does a text affirm or deny; each stands beside its twin of the other kind, so chance is a half.
-A word such as `no` tells it. `denied thing`: which of two things that a text names does it deny; each stands beside the
-text of the same words in which it is the other, so that only their order tells, and chance is a half, too.
+Two questions. `negated`: does a text affirm or deny; each stands beside its twin of the other kind, so chance is a
+half. A word such as `no` tells it. `denied thing`: which of two things that a text names does it deny; each stands
+beside the text of the same words in which it is the other, so that only their order tells, and chance is a half, too.
 
 The probe of the second sees h * (one - other): the state of the text times the difference of those of the two names, by
 channel, one and other in an order that a hash decides. So it can learn along which channels a text is near to what it

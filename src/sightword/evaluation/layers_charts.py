@@ -44,8 +44,8 @@ def layer_charts(found: Sequence[tuple[str, Record]]) -> list[Chart]:
     for loss in LOSSES:
         rows = _rows(found, loss, GRADIENT)
         caption = (
-            f"{of_each(rows, _strongest)}. Of Omni-NegCLIP's loss ({loss}), by block; the bars reach from the least to the "
-            "most of the batches."
+            f"{of_each(rows, _strongest)}. Of Omni-NegCLIP's loss ({loss}), by block; the bars reach from the least to "
+            "the most of the batches."
         )
         title = f"Gradients of negation: {loss}"
         made.append(

@@ -115,7 +115,8 @@ class TextTransformer(TextTower):
 
     def _pooled_at(self, tokens: Tokens) -> int | Tensor:
         L = tokens.ids.shape[1]
-        return {"end": tokens.lengths - 1, "first": 0, "last": L - 1, "class": L}[self.pool]
+        places: dict[str, int | Tensor] = {"end": tokens.lengths - 1, "first": 0, "last": L - 1, "class": L}
+        return places[self.pool]
 
     @torch.no_grad()
     def hidden(self, tokens: Tokens) -> list[Tensor]:
