@@ -122,8 +122,9 @@ def evaluate(
 
     models: loaded, or what `load` takes. suite: names of suites and data sets, or a folder or table of your own;
     without one `embedded`, and for the task `layers` alone its own. data: the folder of the data sets. out: the folder
-    of the results, which is gone on with. task: each data set's own without one. progress: called with (pictures done, of how many) of each data set. prompts: `choose` to measure also
-    by prompts that are chosen on each data set's validation pictures, or a file with the templates to choose among.
+    of the results, which is gone on with. task: each data set's own without one. progress: called with (pictures done,
+    of how many) of each data set. prompts: `choose` to measure also by prompts that are chosen on each data set's
+    validation pictures, or a file with the templates to choose among.
     Started by torchrun, every process of it embeds its share of the pictures; the first judges, writes and has the
     records.
     Raises RequestError where nothing of it is there.

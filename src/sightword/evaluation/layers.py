@@ -29,14 +29,13 @@ from sightword.data.denials import Denials
 from sightword.data.pairs import fraction_of
 from sightword.embedding.embedder import Embedder
 from sightword.errors import RequestError
+from sightword.evaluation.layer_names import BAG, DENIED_THING, NEGATED, block_name
 from sightword.labels.probe import LinearProbe
 from sightword.towers.text import TextTransformer
 
 States = NDArray[np.float32]
 STRENGTHS = (10_000.0, 1000.0, 100.0, 10.0)
 """Of the probes, on features of unit variance: one of them is chosen."""
-BAG = "tokens"
-"""The level below the blocks: the mean of the vectors of a text's tokens, which do not know their order."""
 _CHOOSING = 0.2  # of the pictures that a probe learns from
 _AT_ONCE = 128  # texts
 _FEW = 20  # questions, in either half, below which nothing is said
@@ -126,7 +125,7 @@ def asked_of(data: Denials, seed: int) -> Asked:
         which.append(
             Question(place(text.text), place(first), place(second), text.image, turned, half, chooses(text.image))
         )
-    asked = {"negated": negated, "denied thing": which}
+    asked = {NEGATED: negated, DENIED_THING: which}
     return Asked(tuple(places), asked, np.array(twins, np.int64), np.array(pictures, np.int64))
 
 
@@ -143,11 +142,6 @@ def states(embedder: Embedder, texts: Sequence[str]) -> dict[str, States]:
             vectors = tower.tokens(tokens.ids) * inside[:, :, None]
         found[BAG].append((vectors.sum(dim=1) / tokens.lengths[:, None]).cpu().numpy())
     return {level: np.concatenate(parts) for level, parts in found.items()}
-
-
-def block_name(number: int) -> str:
-    """From 0, as in `model.text.train`."""
-    return f"block {number}"
 
 
 def distances(state_NW: States, twins: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from sightword.evaluation.charts import FAINT, Chart
-from sightword.evaluation.gradients import LOSSES
-from sightword.evaluation.layers_task import DISTANCE, GRADIENT, TWINS
+from sightword.evaluation.layer_names import DENIED_THING, DISTANCE, GRADIENT, LOSSES, NEGATED, TWINS
 from sightword.evaluation.records import Record
 from sightword.evaluation.results_charts import LOOKS, label, legend, of_each
 from sightword.evaluation.rows import Row
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
 _SIZE = (4.6, 3.2)
 _Found: TypeAlias = Sequence[tuple[str, Sequence[Row]]]
 _PROBES = {
-    "negated": "Probe: does the text deny anything?",
-    "denied thing": "Probe: which of two things is denied?",
+    NEGATED: "Probe: does the text deny anything?",
+    DENIED_THING: "Probe: which of two things is denied?",
 }
 
 

@@ -11,14 +11,14 @@ from sightword.data.denials import Denials
 from sightword.data.readers import Data
 from sightword.evaluation.bootstrap import bootstrap
 from sightword.evaluation.classification import Outcome
-from sightword.evaluation.gradients import BATCH, LOSSES, gradient_norms
+from sightword.evaluation.gradients import BATCH, gradient_norms
 from sightword.evaluation.kinds import Work
+from sightword.evaluation.layer_names import DISTANCE, GRADIENT, LOSSES, TWINS, block_name
 from sightword.evaluation.layers import (
     STRENGTHS,
     Question,
     States,
     asked_of,
-    block_name,
     distances,
     probe,
     states,
@@ -27,9 +27,6 @@ from sightword.evaluation.layers import (
 from sightword.evaluation.rows import Row
 from sightword.evaluation.spec import Spec
 from sightword.evaluation.weighted import Mean
-
-DISTANCE, GRADIENT = "distance", "log_gradient"
-TWINS = "caption and denial"
 
 
 def layers_settings(spec: Spec, root: str | Path | None, data: Data, seed: int) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from sightword.evaluation.comparison import Comparison, in_words
 from sightword.evaluation.dense_charts import label_set_chart, pixel_reliability_chart
 from sightword.evaluation.figures import replace_figures
 from sightword.evaluation.gallery import OF_EACH
+from sightword.evaluation.layer_names import DISTANCE, GRADIENT
 from sightword.evaluation.layers_charts import layer_charts
-from sightword.evaluation.layers_task import DISTANCE, GRADIENT
 from sightword.evaluation.page import check_packages, percent, render, write_page
 from sightword.evaluation.records import Record
 from sightword.evaluation.retrieval_examples import SHOWN
