@@ -36,8 +36,8 @@ class Denial:
 
 @dataclass(frozen=True, slots=True)
 class OneDenied:
-    """A text that names two things and denies one of them. There is another of the same words, in which it is the other
-    way round: which of the two is denied is not told by the words."""
+    """A text that names two things and denies one of them. There is another of the same words, in which the names stand
+    the other way round: which of the two is denied is not told by the words."""
 
     image: int
     text: str

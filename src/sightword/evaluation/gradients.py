@@ -29,8 +29,8 @@ _FEWEST = 8  # pictures
 
 
 def gradient_norms(embedder: Embedder, data: Denials, images_ND: Vectors, seed: int) -> tuple[NDArray[np.float64], int]:
-    """[3, L, K], of each of `layer_names.LOSSES`, block and batch; and the pictures of a batch. Raises RequestError where too few
-    pictures have a true denial."""
+    """[3, L, K], of each of `layer_names.LOSSES`, block and batch; and the pictures of a batch. Raises RequestError
+    where too few pictures have a true denial."""
     _, tower = text_tower(embedder)
     blocks = [[*block.parameters()] for block in tower.blocks]
     sizes = [_norm(parameters) for parameters in blocks]

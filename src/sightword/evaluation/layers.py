@@ -3,7 +3,8 @@ how far a caption is from its denial there.
 
 Two questions. `negated`: does a text affirm or deny; each stands beside its twin of the other kind, so chance is a
 half. A word such as `no` tells it. `denied thing`: which of two things that a text names does it deny; each stands
-beside the text of the same words in which it is the other, so that only their order tells, and chance is a half, too.
+beside the text of the same words in which it is the other, and as many deny the first as the last, so that neither the
+words nor the order of the names tells it; chance is a half, too.
 
 The probe of the second sees h * (one - other): the state of the text times the difference of those of the two names, by
 channel, one and other in an order that a hash decides. So it can learn along which channels a text is near to what it
@@ -25,7 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sightword.data.denials import Denials
+from sightword.data.denials import Denials, OneDenied
 from sightword.data.pairs import fraction_of
 from sightword.embedding.embedder import Embedder
 from sightword.errors import RequestError
@@ -118,7 +119,7 @@ def asked_of(data: Denials, seed: int) -> Asked:
                 ]
                 twins.append(pair)
                 pictures.append(one.image)
-    for text in data.one_denied:
+    for text in _in_either_order(data, seed):
         turned = fraction_of(f"turned {seed} {text.text} {data.keys[text.image]}") < 0.5
         first, second = (text.denied, text.affirmed) if turned else (text.affirmed, text.denied)
         half = halves(first, second, picture=text.image)
@@ -127,6 +128,22 @@ def asked_of(data: Denials, seed: int) -> Asked:
         )
     asked = {NEGATED: negated, DENIED_THING: which}
     return Asked(tuple(places), asked, np.array(twins, np.int64), np.array(pictures, np.int64))
+
+
+def _in_either_order(data: Denials, seed: int) -> list[OneDenied]:
+    """As many of those that name the denied thing first as of those that name it last, by a hash; twins stay together.
+    Without those in which a name does not stand as it is."""
+    twins: dict[tuple[bool, str], list[OneDenied]] = {}
+    for one in data.one_denied:
+        denied, affirmed = (one.text.lower().find(name.lower()) for name in (one.denied, one.affirmed))
+        if denied >= 0 and affirmed >= 0 and denied != affirmed:
+            key = f"order {seed} {data.keys[one.image]} {sorted((one.denied, one.affirmed))}"
+            twins.setdefault((denied < affirmed, key), []).append(one)
+    orders = [
+        sorted((key for key in twins if key[0] == first), key=lambda key: fraction_of(key[1])) for first in (0, 1)
+    ]
+    some = min(map(len, orders))
+    return [one for keys in orders for key in keys[:some] for one in twins[key]]
 
 
 def states(embedder: Embedder, texts: Sequence[str]) -> dict[str, States]:

@@ -17,8 +17,8 @@ from sightword.data.tables import TEXT_COLUMNS, list_rows, open_table, read_rows
 from sightword.errors import ImageError, RequestError
 
 _NEEDED = "denied"
-_KNOWN = ("affirmed", "foils", "absent", "present", "missing")  # lists as long as that of `denied`
-_OPTIONS = ("options", "option_kinds", "option_names", "option_there", "answer")
+_KNOWN = ("affirmed", "foils", "absent", "present", "missing", "ways")  # lists as long as that of `denied`
+_DOUBLE = "double"  # of `ways`: both names stand in the text, one of them affirmed
 
 
 class NegatedTable(Reader):
@@ -45,8 +45,9 @@ class NegatedTable(Reader):
         one_denied: list[OneDenied] = []
         for place, key in enumerate(keys):
             for row in by_key[key]:
-                denials += _denials(told[row], place)
-                one_denied += _one_denied(told[row], place)
+                found = [*_denials(told[row], place)]
+                denials += [one for one in found if isinstance(one, Denial)]
+                one_denied += [one for one in found if isinstance(one, OneDenied)]
         images = _images(path, [stored[by_key[key][0]] for key in keys])
         left = len(by_key) - len(keys)
         made = f"{len(keys)} of {len(by_key):,} pictures, by a hash of their keys" if left else ""
@@ -66,15 +67,15 @@ def _rows(path: Path) -> list[dict[str, Any]]:
                 f"{', '.join(names)}"
             )
         try:
-            wanted = [one for one in (text, _NEEDED, *_KNOWN, *_OPTIONS) if one in names]
+            wanted = [one for one in (text, _NEEDED, *_KNOWN) if one in names]
             rows = table.read(columns=wanted).to_pylist()
         except (pyarrow.ArrowException, OSError) as failure:
             raise RequestError(f"{path}: cannot be read ({failure})") from None
     return [{**row, "text": row[text]} for row in rows]
 
 
-def _denials(values: Mapping[str, Any], place: int) -> Iterator[Denial]:
-    """One for each that is denied. Lists of another length are not about the same."""
+def _denials(values: Mapping[str, Any], place: int) -> Iterator[Denial | OneDenied]:
+    """One for each that is denied, of texts with both names two. Lists of another length are not about the same."""
     companions = read_companions(values)
     denied = companions.denied if companions else ()
     lists = {name: _same(values.get(name), len(denied)) for name in _KNOWN}
@@ -82,30 +83,19 @@ def _denials(values: Mapping[str, Any], place: int) -> Iterator[Denial]:
         of = {name: found[number] for name, found in lists.items()}
         # A foil is known as the twin of an absence by its name alone.
         twin = bool(of["missing"] and of["absent"])
-        yield Denial(
-            place,
-            of["affirmed"] or str(values["text"]),
-            text,
-            of["foils"] if twin else "",
-            of["absent"],
-            of["present"],
-            of["missing"] if twin else "",
-        )
-
-
-def _one_denied(values: Mapping[str, Any], place: int) -> Iterator[OneDenied]:
-    """Of four options the two that affirm one name and deny the other, where one of them is the true one: the other
-    way round nothing says which is which."""
-    if not all(values.get(name) for name in _OPTIONS[:-1]) or values.get("answer") is None:
-        return
-    options, kinds, names, there, answer = (values[name] for name in _OPTIONS)
-    if kinds[answer] != "hybrid":
-        return
-    present, missing = names if there[0] else names[::-1]
-    for number, (text, kind) in enumerate(zip(options, kinds, strict=True)):
-        if kind == "hybrid":
-            affirmed, denied = (present, missing) if number == answer else (missing, present)
-            yield OneDenied(place, text, affirmed, denied)
+        if twin and of["ways"] == _DOUBLE:
+            yield OneDenied(place, text, affirmed=of["missing"], denied=of["present"])
+            yield OneDenied(place, of["absent"], affirmed=of["present"], denied=of["missing"])
+        else:
+            yield Denial(
+                place,
+                of["affirmed"] or str(values["text"]),
+                text,
+                of["foils"] if twin else "",
+                of["absent"],
+                of["present"],
+                of["missing"] if twin else "",
+            )
 
 
 def _same(values: Any, count: int) -> Sequence[str]:
