@@ -92,11 +92,15 @@ def asked_of(data: Denials, seed: int) -> Asked:
     def place(text: str) -> int:
         return places.setdefault(text, len(places))
 
+    named = {name for one in data.denials for name in (one.present, one.missing) if name}
+    named |= {name for one in data.one_denied for name in (one.affirmed, one.denied)}
+    half_of_name = _halves(named, f"half {seed} name")
+    half_of_picture = _halves({*data.keys}, f"half {seed} picture")
+
     def halves(*names: str, picture: int) -> int | None:
         """The half that all are of; a name that is not known is of any."""
-        found = {fraction_of(f"half {seed} {name}") < 0.5 for name in names if name}
-        found.add(fraction_of(f"half {seed} picture {data.keys[picture]}") < 0.5)
-        return int(found.pop()) if len(found) == 1 else None
+        found = {half_of_name[name] for name in names if name} | {half_of_picture[data.keys[picture]]}
+        return found.pop() if len(found) == 1 else None
 
     def chooses(picture: int) -> bool:
         return fraction_of(f"chooses {seed} {data.keys[picture]}") < _CHOOSING
@@ -128,6 +132,12 @@ def asked_of(data: Denials, seed: int) -> Asked:
         )
     asked = {NEGATED: negated, DENIED_THING: which}
     return Asked(tuple(places), asked, np.array(twins, np.int64), np.array(pictures, np.int64))
+
+
+def _halves(names: set[str], what: str) -> dict[str, int]:
+    """Of equal size, in the order of a hash."""
+    order = sorted(names, key=lambda name: (fraction_of(f"{what} {name}"), name))
+    return {name: int(place < len(order) // 2) for place, name in enumerate(order)}
 
 
 def _in_either_order(data: Denials, seed: int) -> list[OneDenied]:
