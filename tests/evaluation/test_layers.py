@@ -4,6 +4,7 @@ formulas of their own, probes that cannot cheat, tables of one's own, refusals."
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from sightword.evaluation.layer_names import BAG, DENIED_THING, DISTANCE, GRADIE
 from sightword.evaluation.layers import Asked, States, asked_of, distances, probe, states, text_tower
 from sightword.evaluation.records import Results
 from sightword.evaluation.runner import Subject, evaluate
-from sightword.evaluation.suites import find_data
+from sightword.evaluation.suites import find_data, open_split
 from sightword.model import Model
 from sightword.model import evaluate as measure
 from sightword.towers.text import TextTransformer
@@ -149,7 +150,7 @@ def test_learn_and_test_share_no_name_and_no_picture(data: Denials, asked: Asked
             if one.half is not None:
                 sides[one.half] |= {one.picture, *(asked.texts[place] for place in (one.one, one.other) if place >= 0)}
         assert not sides[0] & sides[1]
-        assert min(map(len, sides)) > 50
+        assert min(map(len, sides)) > 30
     # The name that a caption is about, too, though only the text tells it.
     told = {text: one for one in data.denials for text in (one.affirmed, one.denied)}
     names: list[set[str]] = [set(), set()]
@@ -236,21 +237,26 @@ def test_a_table_of_ones_own_and_the_report(
     rows = json.loads(file.read_text())["results"]
     assert {row["task"] for row in rows} == {"layers"}
     levels = [BAG, "block 0", "block 1"]
-    for what in (NEGATED, DENIED_THING):
-        probes = [row for row in rows if (row["prompt"], row["metric"]) == (what, "top1")]
-        assert [row["split"] for row in probes] == levels
-        assert all(row["low"] <= row["value"] <= row["high"] and row["n"] > 40 for row in probes)
-        assert f"negated, {BAG}" in shown
+    probes = [row for row in rows if row["metric"] == "top1"]
+    assert {row["prompt"] for row in probes} == {NEGATED}  # too few texts with two names in a table so small
+    assert [row["split"] for row in probes] == levels
+    assert all(row["low"] <= row["value"] <= row["high"] and row["n"] > 40 for row in probes)
+    assert f"negated.parquet, {BAG}" in shown or f"negated, {BAG}" in shown
     assert [row["split"] for row in rows if row["metric"] == DISTANCE] == levels
     for loss in LOSSES:
         pulls = [row for row in rows if (row["prompt"], row["metric"]) == (loss, GRADIENT)]
         assert [row["split"] for row in pulls] == levels[1:]
         assert all(row["low"] <= row["value"] <= row["high"] for row in pulls)
     page = Page(report.read_text(encoding="utf-8"))
-    for text in ("Layers of the text tower", "which of two things is denied", "Gradients of negation: absence"):
+    for text in (
+        "Layers of the text tower",
+        "does the text deny anything",
+        f"question `{DENIED_THING}`",
+        "Gradients of negation: absence",
+    ):
         assert text in page.text
     assert GRADIENT not in page.text  # those are figures
-    assert len([*(tmp_path / "report-figures").glob("*.png")]) == 6
+    assert len([*(tmp_path / "report-figures").glob("*.png")]) == 5
     # It is kept, and not made again.
     found = evaluate([Subject("m", loaded(checkpoint), 1)], find_data([str(table)], None), Results(out))
     assert found.reused == 1
@@ -260,6 +266,20 @@ def loaded(checkpoint: Path) -> Model:
     import sightword
 
     return sightword.load(checkpoint, device="cpu", decode="exact")
+
+
+def test_texts_with_two_names_are_known_by_the_way_they_were_made(table: Path) -> None:
+    (wanted,) = find_data([str(table)], None)
+    data = open_split(wanted.spec, wanted.root, "test")
+    assert isinstance(data, Denials)
+    assert len(data.one_denied) > 20
+    for one, twin in zip(data.one_denied[::2], data.one_denied[1::2], strict=True):
+        assert (one.affirmed, one.denied) == (twin.denied, twin.affirmed)
+        assert sorted(re.findall(r"\w+", one.text.lower())) == sorted(re.findall(r"\w+", twin.text.lower()))
+        at = {name: one.text.lower().find(name) for name in (one.affirmed, one.denied)}
+        before = one.text.lower()[: at[one.denied]].split()[-1]
+        assert before in ("no", "not") or re.search(r"(without|not|no) (an?|any) $", one.text[: at[one.denied]])
+    assert not {one.denied for one in data.one_denied} & {""}
 
 
 def test_a_bare_table_is_asked_what_it_can_tell(model: Model, table: Path, tmp_path: Path) -> None:
