@@ -43,6 +43,7 @@ from sightword.training.recipe import Recipe, read_recipe
 RECIPE = Path(__file__).parent.parent / "recipes" / "negation.toml"
 FULL, PEERS = "full", ("con-clip", "negclip")
 GROUPS = ("losses", "layers", "terms")
+TOGETHER = 8  # models in memory
 # All that is no block stands still, so that as many parameters train wherever the blocks are.
 BLOCKS = (
     "model.text.tokens=false",
@@ -136,28 +137,39 @@ def leaked(found: Sequence[Overlap]) -> str:
     return "\n".join(lines)
 
 
+def measured(models: Sequence[Path], out: Path, unseen: dict[str, list[bool]]) -> list[evidence.Measured]:
+    """Several at a time: scenes are made, and looked at for a fingerprint, once for all of them."""
+    found = []
+    for start in range(0, len(models), TOGETHER):
+        some = models[start : start + TOGETHER]
+        records = sightword.evaluate(some, evidence.DATA, out=out / "results").records
+        # Data set after data set, and of each the models in their order.
+        found += [evidence.measures_of(records[place :: len(some)], unseen) for place in range(len(some))]
+    return found
+
+
 def evaluated(
     starts: Sequence[Path], seeds: Sequence[int], every: Sequence[str], out: Path, unseen: dict[str, list[bool]]
 ) -> dict[str, Any]:
     """Of all variants that are trained with any of these seeds."""
 
-    def measured(model: Path) -> evidence.Measured:
-        found = sightword.evaluate([model], evidence.DATA, out=out / "results")
-        return evidence.measures_of(found.records, unseen)
-
-    before = {seed: measured(start) for start, seed in zip(starts, seeds, strict=True)}
+    runs = {
+        name: {seed: run for seed in seeds if ((run := folder_of(out, name, seed)) / MODEL).is_dir()} for name in every
+    }
+    models = [*starts, *(run / MODEL for of_name in runs.values() for run in of_name.values())]
+    found = dict(zip(models, measured(models, out, unseen), strict=True))
+    before = {seed: found[start] for start, seed in zip(starts, seeds, strict=True)}
     rows = evidence.rows_of(evidence.START, [*before.values()], [*before.values()])
     after: dict[str, dict[int, evidence.Measured]] = {}
     kept: dict[str, float] = {}
     trained: dict[str, int] = {}
-    for name in every:
-        runs = {seed: folder_of(out, name, seed) for seed in seeds}
-        done = [seed for seed in seeds if (runs[seed] / MODEL).is_dir()]
+    for name, done in runs.items():
         if done:
-            after[name] = {seed: measured(runs[seed] / MODEL) for seed in done}
+            after[name] = {seed: found[run / MODEL] for seed, run in done.items()}
             rows += evidence.rows_of(name, [before[seed] for seed in done], [*after[name].values()])
-            kept[name] = sum(retained(runs[seed]) for seed in done) / len(done)
-            trained[name] = trained_parameters(starts[seeds.index(done[0])], runs[done[0]] / MODEL)
+            kept[name] = sum(map(retained, done.values())) / len(done)
+            seed, run = next(iter(done.items()))
+            trained[name] = trained_parameters(starts[seeds.index(seed)], run / MODEL)
     pairs = []
     for name in after if FULL in after else ():
         both = [seed for seed in after[name] if seed in after[FULL]]
