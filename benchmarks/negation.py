@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ from sightword.training.log import read_log
 from sightword.training.recipe import Recipe, read_recipe
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "negation.toml"
-FULL, PEERS = "full", ("con-clip", "negclip")
+FULL, AUTHORS, PEERS = "full", "as the authors", ("con-clip", "negclip")
 GROUPS = ("losses", "layers", "terms")
 TOGETHER = 8  # models in memory
 # All that is no block stands still, so that as many parameters train wherever the blocks are.
@@ -58,9 +59,15 @@ def variants(blocks: int) -> dict[str, dict[str, tuple[str, ...]]]:
     """Changes of the recipe, by group and name. blocks: of the text tower. The recipe as it is is `front, as released`,
     too; the released code's middle and back are the second and the last third."""
     third = blocks // 3
-    terms = {"pairwise": (0,), "text": (0, 0.3, 3), "margin": (0, 0.2, 0.5), "stage2": (0, 0.5, 2)}
+    # The recipe's own text is 0, its choice 3: the hinge's margin says something only with a weight of the hinge.
+    terms = {"pairwise": (0,), "text": (0.3, 1, 3), "stage2": (0, 0.5, 2), "choice": (0, 1)}
+    hinge = "training.negation.text=1"
     return {
-        "losses": {FULL: (), **{name: (f"training.loss={name}",) for name in PEERS}},
+        "losses": {
+            FULL: (),
+            AUTHORS: (hinge, "training.negation.choice=0"),
+            **{name: (f"training.loss={name}", "training.negation={}") for name in PEERS},
+        },
         "layers": {
             **{f"{part}, blocks alone": (f"model.text.train={part}", *BLOCKS) for part in ("front", "middle", "back")},
             "all, blocks alone": ("model.text.train=all", *BLOCKS),
@@ -72,7 +79,8 @@ def variants(blocks: int) -> dict[str, dict[str, tuple[str, ...]]]:
             f"{term} {value:g}": (f"training.negation.{term}={value}",)
             for term, values in terms.items()
             for value in values
-        },
+        }
+        | {f"margin {value:g} (text 1)": (hinge, f"training.negation.margin={value}") for value in (0, 0.2, 0.5)},
     }
 
 
@@ -91,7 +99,7 @@ def recipe_of(start: Path, seed: int, changes: Sequence[str]) -> Recipe:
 
 
 def folder_of(out: Path, name: str, seed: int) -> Path:
-    return out / "runs" / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+    return out / "runs" / f"{re.sub(r'[^a-z0-9.]+', '-', name).strip('-')}-{seed}"
 
 
 def trained_parameters(start: Path, model: Path) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.leakage import overlap, plain, seen_in
-from benchmarks.negation import BLOCKS, FULL, GROUPS, PEERS, chosen, folder_of, recipe_of, variants
+from benchmarks.negation import AUTHORS, BLOCKS, FULL, GROUPS, PEERS, chosen, folder_of, recipe_of, variants
 from benchmarks.negation_evidence import MEAN, Hits, against, compared, differences, overview, rows_of
 from sightword.data.pairs import Companions, Pair, PairList
 from sightword.errors import RequestError
@@ -19,7 +19,7 @@ def test_every_variant_is_a_recipe_of_its_own(tmp_path: Path) -> None:
     groups = variants(12)
     every = chosen([], groups)
     assert [*every] == [name for group in GROUPS for name in groups[group]]
-    assert len(every) == 20
+    assert len(every) == 23
     recipes = {name: recipe_of(tmp_path, 0, changes).model_dump_json() for name, changes in every.items()}
     assert len({*recipes.values()}) == len(recipes)
     assert len({folder_of(tmp_path, name, 0) for name in every}) == len(every)
@@ -38,7 +38,7 @@ def test_layers_are_matched_or_as_released(tmp_path: Path) -> None:
 
 def test_some_variants_are_chosen_by_name_or_group() -> None:
     groups = variants(6)
-    assert [*chosen(["losses", "text 3", FULL], groups)] == [FULL, *PEERS, "text 3"]
+    assert [*chosen(["losses", "text 3", FULL], groups)] == [FULL, AUTHORS, *PEERS, "text 3"]
     with pytest.raises(RequestError, match="no variant is called 'nothing'; there are losses"):
         chosen(["nothing"], groups)
 
