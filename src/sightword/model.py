@@ -115,7 +115,7 @@ def load(
 
 def evaluate(
     models: Sequence[Model | str | Path],
-    suite: Sequence[str] = ("embedded",),
+    suite: Sequence[str] = (),
     data: str | Path | None = None,
     out: str | Path = "results",
     task: Sequence[Task] = (),
@@ -127,10 +127,11 @@ def evaluate(
 ) -> Evaluation:
     """Measure models on data sets: every figure with its interval.
 
-    models: loaded, or what `load` takes. suite: names of suites and data sets, or a folder or table of your own. data:
-    the folder of the data sets. out: the folder of the results, which is gone on with. task: each data set's own
-    without one. progress: called with (pictures done, of how many) of each data set. prompts: `choose` to measure also
-    by prompts that are chosen on each data set's validation pictures, or a file with the templates to choose among.
+    models: loaded, or what `load` takes. suite: names of suites and data sets, or a folder or table of your own;
+    without one `embedded`, and for the task `layers` alone its own. data: the folder of the data sets. out: the folder
+    of the results, which is gone on with. task: each data set's own without one. progress: called with (pictures done,
+    of how many) of each data set. prompts: `choose` to measure also by prompts that are chosen on each data set's
+    validation pictures, or a file with the templates to choose among.
     Started by torchrun, every process of it embeds its share of the pictures; the first judges, writes and has the
     records.
     Raises RequestError where nothing of it is there.
@@ -140,7 +141,8 @@ def evaluate(
     from sightword.evaluation.suites import choose_among, find_data
     from sightword.training.ranks import join_world, rank_device
 
-    wanted = find_data(suite, data)
+    usual = "layers" if [*task] == ["layers"] else "embedded"
+    wanted = find_data(suite or (usual,), data)
     if prompts is not None:
         wanted = choose_among(wanted, prompts)
     also: tuple[Task, ...] = () if prompts is None else ("prompt-choice",)

@@ -53,6 +53,7 @@ def test_every_suite_names_specs_and_every_spec_is_in_a_suite() -> None:
     assert named == {*all_specs()}
     assert {name: len(suite(name)) for name in suites()} == {
         "embedded": 8,
+        "layers": 1,
         "kornblith12": 12,
         "clip27": 27,
         "coop11": 11,

@@ -14,12 +14,12 @@ from sightword.errors import RequestError
 def evaluate(
     *models: Annotated[str, Parameter(help="Checkpoint folders, or repositories of the Hub.", negative=())],
     suite: Annotated[
-        list[str],
+        list[str] | None,
         Parameter(consume_multiple=True, negative=(), help="Suites, data sets by name, or your own folder or table."),
-    ] = ["embedded"],  # noqa: B006
+    ] = None,
     data: Annotated[Path | None, Parameter(help="The folder of the data sets.")] = None,
     task: Annotated[
-        list[Literal["zero-shot", "retrieval", "choice", "composed", "robustness", "segmentation"]] | None,
+        list[Literal["zero-shot", "retrieval", "choice", "composed", "robustness", "segmentation", "layers"]] | None,
         Parameter(consume_multiple=True, negative=(), help="Each data set's own otherwise."),
     ] = None,
     probe: Annotated[
@@ -41,7 +41,9 @@ def evaluate(
     """Measure models on data sets: every figure with its interval, several models with paired tests.
 
     OUT gets a record of each model and data set, and results.parquet with all figures. Data sets that are not there are
-    named with the way to get them; the suite `embedded` comes with pip install 'sightword[embedded]'.
+    named with the way to get them; the suite `embedded`, which is taken where none is named, comes with
+    pip install 'sightword[embedded]'. The task `layers` looks into the blocks of the text tower: where a denial is
+    known, and where the losses of negation pull; on scenes, or on a table that `sightword data negate` wrote.
 
     On several GPUs or machines: torchrun --nproc_per_node 4 -m sightword evaluate … with the same arguments.
 
@@ -69,7 +71,7 @@ def evaluate(
 
         tasks = [*(task or ()), *(probe or ())]
         with counting_progress("evaluating") as progress:
-            found = measure(models, suite, data, out, tasks, seed, device, precision, progress, prompts)
+            found = measure(models, suite or (), data, out, tasks, seed, device, precision, progress, prompts)
     if not is_first_rank():
         return 0
     comparisons = compare_all(found.records, seed)

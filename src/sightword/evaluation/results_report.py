@@ -22,6 +22,8 @@ from sightword.evaluation.comparison import Comparison, in_words
 from sightword.evaluation.dense_charts import label_set_chart, pixel_reliability_chart
 from sightword.evaluation.figures import replace_figures
 from sightword.evaluation.gallery import OF_EACH
+from sightword.evaluation.layer_names import DISTANCE, GRADIENT
+from sightword.evaluation.layers_charts import layer_charts
 from sightword.evaluation.page import check_packages, percent, render, write_page
 from sightword.evaluation.records import Record
 from sightword.evaluation.retrieval_examples import SHOWN
@@ -43,6 +45,7 @@ TASK_TITLES = {
     "few-shot": "Few-shot probes",
     "robustness": "Robustness",
     "segmentation": "Segmentation",
+    "layers": "Layers of the text tower",
 }
 METRICS = {
     "top1": "the best name (of a choice: the best option) is the true one; a tie is not",
@@ -194,8 +197,9 @@ def write_results_report(
 
 
 def _is_share(line: Line) -> bool:
-    """Not by shift, and no difference: those are told where they belong."""
-    return line.task != "robustness" and not line.metric.endswith(GAINED)
+    """Not by shift, no difference, and of layers what probes have right: the rest is told where it belongs."""
+    drawn = line.metric in (DISTANCE, GRADIENT)
+    return line.task != "robustness" and not drawn and not line.metric.endswith(GAINED)
 
 
 def _made_with(records: Sequence[Record]) -> list[str]:
@@ -345,6 +349,8 @@ def _charts(parts: Sequence[Part]) -> list[Chart]:
     corrupted = [(part.model, _by_strength(part.cells)) for part in parts if part.cells]
     if corrupted:
         made.append(draw.corruption_chart(corrupted))
+    if "layers" in parts[0].record.details:
+        made += layer_charts([(part.model, part.record) for part in parts])
     return [*made, *shift_charts([(part.model, part.record.details) for part in parts])]
 
 

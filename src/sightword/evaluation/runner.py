@@ -18,6 +18,7 @@ import numpy as np
 from sightword import __version__
 from sightword.data.choices import Choices
 from sightword.data.composed import Composed
+from sightword.data.denials import Denials
 from sightword.data.labelled import Captioned
 from sightword.data.masked import Masked
 from sightword.data.pairs import Skipped
@@ -201,7 +202,7 @@ def _record(
     outcome: Outcome,
     begun: float,
 ) -> Record:
-    classes = () if isinstance(data, Captioned | Choices | Composed) else data.classes
+    classes = () if isinstance(data, Captioned | Choices | Composed | Denials) else data.classes
     return Record(
         model=subject.to_json(),
         data={

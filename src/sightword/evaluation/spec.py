@@ -16,7 +16,17 @@ from pydantic import Field, field_validator, model_validator
 from sightword.config import Config, Positive, parse
 from sightword.data.labelled import Labelled
 from sightword.data.masked import Masked
-from sightword.data.readers import AnyReader, ClassFolders, Data, IndexMasks, Parquet, Reader, Table, WebDataset
+from sightword.data.readers import (
+    AnyReader,
+    ClassFolders,
+    Data,
+    IndexMasks,
+    NegatedTable,
+    Parquet,
+    Reader,
+    Table,
+    WebDataset,
+)
 from sightword.data.videos import Videos
 from sightword.errors import RequestError
 from sightword.labels.prompts import PHOTO, PLAIN, expand
@@ -67,7 +77,7 @@ class Spec(Config):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
     title: str
-    task: Literal["classification", "retrieval", "composed", "segmentation", "choice"] = "classification"
+    task: Literal["classification", "retrieval", "composed", "segmentation", "choice", "layers"] = "classification"
     metric: Metric = "top1"
     layouts: tuple[AnyReader, ...] = ()
     folders: tuple[str, ...] = ()
@@ -133,7 +143,7 @@ class Spec(Config):
 
     @property
     def readers(self) -> tuple[Reader, ...]:
-        return (*self.layouts, *(() if self.requires or self.task in ("segmentation", "choice") else USUAL))
+        return (*self.layouts, *(() if self.requires or self.task in ("segmentation", "choice", "layers") else USUAL))
 
     def remarks(self, data: Data) -> tuple[str, ...]:
         """What a reader of results should know of this split: caveats, and where it is not the paper's."""
@@ -155,15 +165,22 @@ class Spec(Config):
     @classmethod
     def of_folder(cls, path: str | Path, metric: Metric = "top1") -> Spec:
         """A spec of a user's own data: a folder in one of the usual layouts, of one folder for each class, of `images`
-        and `masks`, or a table (`.csv`, `.tsv`) of pictures and labels. Its root is that path. metric: `map` or
+        and `masks`; a table (`.csv`, `.tsv`) of pictures and labels, or one (`.parquet`) of negated captions, for the
+        task `layers`. Its root is that path. metric: `map` or
         `roc_auc` for data with several labels a picture."""
         path = Path(path)
         if not path.exists():
             raise RequestError(f"{path}: no such file or folder")
         layouts: tuple[AnyReader, ...] = (ClassFolders(whole="test"),)
-        if path.is_file():
+        negated = path.is_file() and path.suffix.lower() == ".parquet"
+        if negated:
+            layouts = (NegatedTable(file=path.name),)
+        elif path.is_file():
             if path.suffix.lower() not in (".csv", ".tsv"):
-                raise RequestError(f"{path}: own data are a folder, or a .csv or .tsv table of pictures and labels")
+                raise RequestError(
+                    f"{path}: own data are a folder, a .csv or .tsv table of pictures and labels, or a .parquet table "
+                    "of negated captions"
+                )
             layouts = (Table(file=path.name),)
         elif OWN_MASKS.splits(path):
             layouts, metric = (OWN_MASKS,), "miou"
@@ -173,7 +190,7 @@ class Spec(Config):
         return cls(
             name=name.strip("-") or "data",
             title=path.name,
-            task="segmentation" if metric in MASK_METRICS else "classification",
+            task="layers" if negated else "segmentation" if metric in MASK_METRICS else "classification",
             metric=metric,
             source="its user",
             licence="its owner's",

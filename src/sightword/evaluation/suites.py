@@ -14,6 +14,7 @@ import numpy as np
 from sightword.config import Config, parse
 from sightword.data.choices import Choices
 from sightword.data.composed import Composed
+from sightword.data.denials import Denials
 from sightword.data.labelled import Captioned, Labelled, bytes_of
 from sightword.data.masked import Masked
 from sightword.data.pairs import fraction_of
@@ -33,6 +34,7 @@ _CONTENTS = {
     "composed": "queries",
     "segmentation": "masks",
     "choice": "questions",
+    "layers": "captions with denials",
 }
 _KINDS = {
     Labelled: "classification",
@@ -40,6 +42,7 @@ _KINDS = {
     Composed: "composed",
     Masked: "segmentation",
     Choices: "choice",
+    Denials: "layers",
 }
 
 
@@ -214,7 +217,7 @@ def _named(spec: Spec, data: Data) -> Data:
     kind = _kind(data)
     if spec.task != kind:
         raise RequestError(f"{data}: has {_CONTENTS[kind]}, and {spec.title} is a data set of {_CONTENTS[spec.task]}")
-    if isinstance(data, Captioned | Choices | Composed):
+    if isinstance(data, Captioned | Choices | Composed | Denials):
         return data
     if isinstance(data, Masked):
         return _named_masks(spec, data)

@@ -23,6 +23,7 @@ from sightword.evaluation.classification import OF_RANKS, Outcome, classify, met
 from sightword.evaluation.composed_task import composed, composed_settings
 from sightword.evaluation.few_shot import SEEDS, SHOTS, few_shot
 from sightword.evaluation.kinds import Kind, Work, prompts
+from sightword.evaluation.layers_task import layers, layers_settings
 from sightword.evaluation.metrics import single_ranks
 from sightword.evaluation.parents import of_parents, parents_of
 from sightword.evaluation.prompt_choice import CHOSEN, classify_by_chosen
@@ -39,8 +40,9 @@ from sightword.labels.prompts import GENERAL
 from sightword.labels.zero_shot import zero_shot_head
 
 Task: TypeAlias = Literal[
-    "zero-shot", "prompt-choice", "retrieval", "choice", "composed", "linear", "few-shot", "robustness", "segmentation"
-]
+    "zero-shot", "prompt-choice", "retrieval", "choice", "composed", "linear", "few-shot", "robustness", "segmentation",
+    "layers",
+]  # fmt: skip
 _TOP5 = 5
 
 
@@ -216,4 +218,5 @@ TASKS: Mapping[Task, Kind] = {
     "few-shot": Kind(_of_classes, _few_shot_settings, _few_shot, _development),
     "robustness": Kind(_of_classes, robustness_settings, robustness, shifted),
     "segmentation": Kind(lambda spec: spec.task == "segmentation", mask_settings, segmentation, way=segmenter_way),
+    "layers": Kind(lambda spec: spec.task == "layers", layers_settings, layers),
 }

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sightword.data.pairs import Tokens
 from sightword.towers.configs import TextConfig as TextConfig
-from sightword.towers.layers import Block, projection
+from sightword.towers.layers import Block, pick, projection
 from sightword.towers.packing import Packing
 from sightword.towers.tower import TextPart, TextTower, Words
 
@@ -93,7 +93,7 @@ class TextTransformer(TextTower):
         for block in blocks:
             x = block(x, causal=self.causal, packing=packing)
         # Only the pooled position of the last block is wanted: it asks alone, of those that it may see.
-        only = {"end": tokens.lengths - 1, "first": 0, "last": L - 1}[self.pool]
+        only = self._pooled_at(tokens)
         seen_B11L = None
         if self.causal:
             limit = torch.as_tensor(only, device=ids_BL.device).reshape(-1, 1)
@@ -112,6 +112,28 @@ class TextTransformer(TextTower):
         for block in blocks:
             x_BLW = block(x_BLW, mask)
         return last(x_BLW, mask)[:, -1:]
+
+    def _pooled_at(self, tokens: Tokens) -> int | Tensor:
+        L = tokens.ids.shape[1]
+        places: dict[str, int | Tensor] = {"end": tokens.lengths - 1, "first": 0, "last": L - 1, "class": L}
+        return places[self.pool]
+
+    @torch.no_grad()
+    def hidden(self, tokens: Tokens) -> list[Tensor]:
+        """What stands at the pooled position after each block, [B, W], as the blocks give it: of the last one before
+        the norm and the projection."""
+        at, found = self._pooled_at(tokens), []
+
+        def keep(block: nn.Module, given: tuple[Tensor, ...], x_BLW: Tensor) -> None:
+            found.append((x_BLW if x_BLW.shape[1] == 1 else pick(x_BLW, at))[:, 0])
+
+        hooks = [block.register_forward_hook(keep) for block in self.blocks]
+        try:
+            self(tokens)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
 
     def stages(self) -> Sequence[nn.Module]:
         tokens = [self.positions] if self.class_token is None else [self.class_token, self.positions]

@@ -1,5 +1,5 @@
 """Readers of labelled, captioned, composed and masked data sets and of questions with options, one a layout: what lies
-on a disk → `Labelled`, `Captioned`, `Composed`, `Masked` or `Choices`."""
+on a disk → `Labelled`, `Captioned`, `Composed`, `Masked`, `Choices` or `Denials`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ from sightword.data.readers.lists import Lists, Voc
 from sightword.data.readers.long_captions import NegBenchQueries, ShareGpt4V, TextBesidePicture
 from sightword.data.readers.masks import IndexMasks
 from sightword.data.readers.matlab import Flowers, MatList, Svhn
+from sightword.data.readers.negated import NegatedTable
 from sightword.data.readers.packages import Digits, EmojiTest, package_folder
 from sightword.data.readers.parquet import Parquet
 from sightword.data.readers.pickled import CifarPython, PickledArrays
 from sightword.data.readers.pixels import PixelTable
 from sightword.data.readers.records import Records
-from sightword.data.readers.scenes import EmojiScenes, SceneCaptions, SceneQuestions
+from sightword.data.readers.scenes import EmojiScenes, SceneCaptions, SceneDenials, SceneQuestions
 from sightword.data.readers.table import Table
 from sightword.data.readers.vid_robust import VidRobust
 from sightword.data.readers.videos import FramesOfVideos
@@ -66,12 +67,14 @@ AnyReader: TypeAlias = Annotated[
     | MatList
     | NegBenchQueries
     | NegBenchQuestions
+    | NegatedTable
     | Parquet
     | Pascal5i
     | PickledArrays
     | PixelTable
     | Records
     | SceneCaptions
+    | SceneDenials
     | SceneEdits
     | SceneQuestions
     | ShareGpt4V
@@ -94,6 +97,7 @@ __all__ = [
     "Data",
     "FramesOfVideos",
     "IndexMasks",
+    "NegatedTable",
     "Parquet",
     "Reader",
     "Split",

@@ -15,6 +15,7 @@ from pydantic import Field
 from sightword.config import Config
 from sightword.data.choices import Choices
 from sightword.data.composed import Composed
+from sightword.data.denials import Denials
 from sightword.data.images import InFile
 from sightword.data.labelled import Captioned, Labelled
 from sightword.data.masked import Masked
@@ -24,7 +25,7 @@ from sightword.errors import ImageError, RequestError
 
 Split: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-Data: TypeAlias = Labelled | Captioned | Choices | Composed | Masked
+Data: TypeAlias = Labelled | Captioned | Choices | Composed | Denials | Masked
 """What evaluation measures on."""
 
 _MOST_CLASSES = 1_000_000

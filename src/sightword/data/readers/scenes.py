@@ -1,5 +1,5 @@
 """Scenes of emoji drawings, which are made when they are asked for, as tests: of segmentation, of questions with
-options, and of retrieval."""
+options, of retrieval, and of what text towers make of denials."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import Field
 
 from sightword.config import Positive
 from sightword.data.choices import Choices
+from sightword.data.denials import Denials
 from sightword.data.labelled import Captioned
 from sightword.data.masked import Masked
 from sightword.data.readers.base import Reader, Split
@@ -82,6 +83,17 @@ class SceneCaptions(LanguageScenes):
         from sightword.data.scenes.language import scene_captions
 
         return scene_captions(self._made(), self.tells, name, split)
+
+
+class SceneDenials(LanguageScenes):
+    """Captions with their denials (`data.scenes.denials`)."""
+
+    kind: Literal["scene_denials"] = "scene_denials"
+
+    def read(self, root: Path, split: Split, name: str) -> Denials:
+        from sightword.data.scenes.denials import scene_denials
+
+        return scene_denials(self._made(), name, split)
 
 
 @lru_cache(4)

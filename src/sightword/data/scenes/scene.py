@@ -31,6 +31,7 @@ _STREAMS = (
     "edit captions",
     "clips",
     "clauses",
+    "one denied",
 )
 Box = tuple[int, int, int, int]
 
