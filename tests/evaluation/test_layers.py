@@ -100,7 +100,7 @@ def test_states_are_of_the_pooled_position_of_any_tower(change: Mapping[str, Any
 
 
 def test_gradients_are_those_of_the_formulas(model: Model) -> None:
-    """In float64, from the losses as facts of the paper say them, and torch's own backward pass."""
+    """In float64, from the losses as the authors' code has them, and torch's own backward pass."""
     data = denials(24)
     images_ND = model.embed_images(data.images)
     norms, batch = gradient_norms(model, data, images_ND, seed=3)
@@ -310,13 +310,9 @@ def test_tables_that_lack_something(model: Model, table: Path, tmp_path: Path, c
     assert not [*tmp_path.glob("records/*")]
 
 
-def test_models_without_such_a_tower_are_refused(model: Model) -> None:
+def test_models_that_cannot_be_looked_into_are_refused(model: Model) -> None:
     with pytest.raises(RequestError, match="ONNX"):
         text_tower(object())
-    other = Embedder(type(model.model)(model.model.config), model.contract, model.tokenizer, device="cpu")
-    other.model.text = torch.nn.Identity()
-    with pytest.raises(RequestError, match="go through Identity"):
-        text_tower(other)
     half = Embedder(type(model.model)(model.model.config), model.contract, model.tokenizer, "cpu", precision="bf16")
     with pytest.raises(RequestError, match="in fp32 and not bf16"):
         text_tower(half)

@@ -311,7 +311,7 @@ def test_a_users_own_folder_and_table(tmp_path: Path) -> None:
     assert shows(data.images[1], 0)
     with pytest.raises(RequestError, match="no such file or folder"):
         Spec.of_folder(tmp_path / "none")
-    with pytest.raises(RequestError, match=r"own data are a folder, or a \.csv or \.tsv table"):
+    with pytest.raises(RequestError, match=r"own data are a folder, a \.csv or \.tsv table"):
         Spec.of_folder(own / "dog/0.png")
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -73,6 +73,21 @@ def test_features_are_those_of_transformers(kind: str, act: str, pooling: str) -
 
 
 @pytest.mark.parametrize("pooling", ["mean", "first"])
+@torch.no_grad()
+def test_what_is_pooled_after_each_block(pooling: str) -> None:
+    theirs, batch = reference("bert", "gelu"), tokens(0)
+    config = TextEncoderConfig(encoder=bert_config(theirs.config.to_dict(), pooling, ""), context=12)  # type: ignore[arg-type]
+    tower = TextEncoder(config, embed_dim=24).eval()
+    load_backbone(tower.backbone, from_huggingface(theirs.state_dict(), 3), "")
+    mask = (torch.arange(12) < batch.lengths[:, None]).long()
+    states = theirs(input_ids=batch.ids, attention_mask=mask, output_hidden_states=True).hidden_states[1:]
+    for found, state in zip(tower.hidden(batch), states, strict=True):
+        mean = (state * mask[:, :, None]).sum(dim=1) / batch.lengths[:, None]
+        expected = mean if pooling == "mean" else state[:, 0]
+        assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "first"])
 def test_gradients_are_those_of_transformers_without_the_padding(pooling: str) -> None:
     theirs, batch = reference("bert", "gelu"), tokens(0)
     ours = convert(theirs, pooling)

@@ -32,7 +32,7 @@ def gradient_norms(embedder: Embedder, data: Denials, images_ND: Vectors, seed: 
     """[3, L, K], of each of `layer_names.LOSSES`, block and batch; and the pictures of a batch. Raises RequestError
     where too few pictures have a true denial."""
     _, tower = text_tower(embedder)
-    blocks = [[*block.parameters()] for block in tower.blocks]
+    blocks = [[*block.parameters()] for block in tower.stages()[1:]]
     sizes = [_norm(parameters) for parameters in blocks]
     flat = [parameter for parameters in blocks for parameter in parameters]
     asked = {parameter: parameter.requires_grad for parameter in flat}

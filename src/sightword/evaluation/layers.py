@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from sightword.data.denials import Denials, OneDenied
@@ -32,7 +33,7 @@ from sightword.embedding.embedder import Embedder
 from sightword.errors import RequestError
 from sightword.evaluation.layer_names import BAG, DENIED_THING, NEGATED, block_name
 from sightword.labels.probe import LinearProbe
-from sightword.towers.text import TextTransformer
+from sightword.towers.tower import TextTower
 
 States = NDArray[np.float32]
 STRENGTHS = (10_000.0, 1000.0, 100.0, 10.0)
@@ -68,21 +69,15 @@ class Asked:
     twin_pictures: NDArray[np.int64]
 
 
-def text_tower(embedder: object) -> tuple[Embedder, TextTransformer]:
-    """Raises RequestError for a model without one whose blocks can be looked at."""
+def text_tower(embedder: object) -> tuple[Embedder, TextTower]:
+    """Raises RequestError for a model whose blocks cannot be looked at."""
     if not isinstance(embedder, Embedder):
         raise RequestError(
             "the task layers looks into the text tower, which an ONNX export does not open: name weights"
         )
-    tower = embedder.model.text
-    if not isinstance(tower, TextTransformer):
-        raise RequestError(
-            f"the task layers is of CLIP's text Transformer and its kin, and this model's texts go through "
-            f"{type(tower).__name__}"
-        )
     if embedder.precision != "fp32":
         raise RequestError(f"the task layers differentiates the model, in fp32 and not {embedder.precision}")
-    return embedder, tower
+    return embedder, embedder.model.text
 
 
 def asked_of(data: Denials, seed: int) -> Asked:
@@ -159,14 +154,14 @@ def _in_either_order(data: Denials, seed: int) -> list[OneDenied]:
 def states(embedder: Embedder, texts: Sequence[str]) -> dict[str, States]:
     """[N, W] by level: the tokens', and what stands at the pooled position after each block."""
     _, tower = text_tower(embedder)
-    found: dict[str, list[States]] = {BAG: [], **{block_name(number): [] for number in range(len(tower.blocks))}}
+    found: dict[str, list[States]] = {BAG: [], **{block_name(number): [] for number in range(len(tower.stages()) - 1)}}
     for start in range(0, len(texts), _AT_ONCE):
         tokens = embedder.tokenizer(texts[start : start + _AT_ONCE], truncate=True).to(embedder.device)
         for number, state in enumerate(tower.hidden(tokens)):
             found[block_name(number)].append(state.cpu().numpy())
         inside = torch.arange(tokens.ids.shape[1], device=tokens.ids.device) < tokens.lengths[:, None]
         with torch.no_grad():
-            vectors = tower.tokens(tokens.ids) * inside[:, :, None]
+            vectors = F.embedding(tokens.ids, tower.part("tokens")[0]) * inside[:, :, None]
         found[BAG].append((vectors.sum(dim=1) / tokens.lengths[:, None]).cpu().numpy())
     return {level: np.concatenate(parts) for level, parts in found.items()}
 

@@ -113,6 +113,9 @@ class TextEncoder(TextTower):
     def stages(self) -> Sequence[nn.Module]:
         return self.backbone.stages()
 
+    def pooled(self, x_BLW: Tensor, tokens: Tokens) -> Tensor:
+        return self.backbone.pool(x_BLW, tokens)
+
     def part(self, name: TextPart) -> Sequence[nn.Parameter]:
         """The norm is that of the embeddings: what follows the last block has none of its own."""
         embeddings = self.backbone.embeddings

@@ -86,9 +86,12 @@ class Bert(nn.Module):
         x = x_BLW if packing is None else packing.leave_out(x_BLW)
         for block in self.blocks:
             x = block(x, inside_BL[:, None, None, :], packing)
-        x_BLW = x if packing is None else packing.pad(x)
+        return self.pool(x if packing is None else packing.pad(x), tokens)
+
+    def pool(self, x_BLW: Tensor, tokens: Tokens) -> Tensor:
         if self.pooling == "first":
             return x_BLW[:, 0]
+        inside_BL = torch.arange(x_BLW.shape[1], device=x_BLW.device) < tokens.lengths[:, None]
         weight_BL1 = inside_BL[:, :, None].to(x_BLW.dtype)
         return (x_BLW * weight_BL1).sum(dim=1) / weight_BL1.sum(dim=1)
 

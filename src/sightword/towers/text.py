@@ -118,22 +118,8 @@ class TextTransformer(TextTower):
         places: dict[str, int | Tensor] = {"end": tokens.lengths - 1, "first": 0, "last": L - 1, "class": L}
         return places[self.pool]
 
-    @torch.no_grad()
-    def hidden(self, tokens: Tokens) -> list[Tensor]:
-        """What stands at the pooled position after each block, [B, W], as the blocks give it: of the last one before
-        the norm and the projection."""
-        at, found = self._pooled_at(tokens), []
-
-        def keep(block: nn.Module, given: tuple[Tensor, ...], x_BLW: Tensor) -> None:
-            found.append((x_BLW if x_BLW.shape[1] == 1 else pick(x_BLW, at))[:, 0])
-
-        hooks = [block.register_forward_hook(keep) for block in self.blocks]
-        try:
-            self(tokens)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return found
+    def pooled(self, x_BLW: Tensor, tokens: Tokens) -> Tensor:
+        return (x_BLW if x_BLW.shape[1] == 1 else pick(x_BLW, self._pooled_at(tokens)))[:, 0]
 
     def stages(self) -> Sequence[nn.Module]:
         tokens = [self.positions] if self.class_token is None else [self.class_token, self.positions]

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
+from sightword.data.pairs import Tokens
 from sightword.errors import RequestError
 
 # all: everything trains. head: only what follows the last stage. A number: the head and the last so many stages.
@@ -98,6 +99,27 @@ class TextTower(Tower):
     def part(self, name: TextPart) -> Sequence[nn.Parameter]:
         """Of what is no block; nothing where the tower has no such thing."""
         raise NotImplementedError
+
+    def pooled(self, x_BLW: Tensor, tokens: Tokens) -> Tensor:
+        """What the tower takes of the tokens after its last block, [B, W], of those after any block. (After the last
+        there may be one position a text, the one that is taken.)"""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def hidden(self, tokens: Tokens) -> list[Tensor]:
+        """What is `pooled` after each block, [B, W], as the blocks give it: of the last one before what follows it."""
+        found: list[Tensor] = []
+
+        def keep(block: nn.Module, given: tuple[Tensor, ...], x_BLW: Tensor) -> None:
+            found.append(self.pooled(x_BLW, tokens))
+
+        hooks = [block.register_forward_hook(keep) for block in self.stages()[1:]]
+        try:
+            self(tokens)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
 
 
 def _blocks(which: str, count: int) -> range:
