@@ -35,6 +35,7 @@ RUNS = {
     "words": ("composed.toml", "base"),
     "composed": ("composed-rtd.toml", "words"),
 }
+TAUGHT = ("negation", "long")  # by their start, as the recipes say
 PARTS = {"negation": ("negation",), "long": ("long",), "composed": ("words", "composed")}
 SUITES = {
     "base": ("scenes_language", "scenes_composed", "emoji_vendors"),
@@ -85,6 +86,8 @@ def train_all(asked: argparse.Namespace, seed: int) -> dict[str, Path]:
         changes = [f"seed={seed}"]
         if start is not None:
             changes += [f"model.start={models[start]}", *asked.set]
+        if name in TAUGHT:
+            changes.append(f"training.teacher.name={models[start]}")
         out = asked.out / f"{name}-{seed}"
         print(f"{name}, seed {seed}", flush=True)
         result = run_training(read_recipe(RECIPES / recipe, changes), out).result

@@ -94,8 +94,11 @@ def chosen(asked: Sequence[str], groups: dict[str, dict[str, tuple[str, ...]]]) 
     return {name: every[name] for name in dict.fromkeys(names)}
 
 
-def recipe_of(start: Path, seed: int, changes: Sequence[str]) -> Recipe:
-    return read_recipe(RECIPE, [f"model.start={start}", f"seed={seed}", *changes])
+def recipe_of(start: Path, seed: int, out: Path, changes: Sequence[str]) -> Recipe:
+    """The vectors of pictures and of the start's texts are the same for all variants of a seed."""
+    own = [f"model.start={start}", f"training.teacher.name={start}", f"seed={seed}"]
+    shared = [f"model.image.vectors={out / 'vectors'}", f"training.teacher.cache={out / 'vectors'}"]
+    return read_recipe(RECIPE, [*own, *shared, *changes])
 
 
 def folder_of(out: Path, name: str, seed: int) -> Path:
@@ -216,8 +219,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, own in chosen(asked.only, groups).items():
         for start, seed in zip(asked.starts, seeds, strict=True):
             print(f"training: {name}, seed {seed}", flush=True)
-            run_training(recipe_of(start, seed, (*changes, *own)), folder_of(asked.out, name, seed))
-    shared, unseen = leakage(recipe_of(asked.starts[0], seeds[0], changes), asked.out)
+            run_training(recipe_of(start, seed, asked.out, (*changes, *own)), folder_of(asked.out, name, seed))
+    shared, unseen = leakage(recipe_of(asked.starts[0], seeds[0], asked.out, changes), asked.out)
     every = [name for group in groups.values() for name in group]
     found = evaluated(asked.starts, seeds, every, asked.out, unseen)
     tables = (

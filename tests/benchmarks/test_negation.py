@@ -20,10 +20,10 @@ def test_every_variant_is_a_recipe_of_its_own(tmp_path: Path) -> None:
     every = chosen([], groups)
     assert [*every] == [name for group in GROUPS for name in groups[group]]
     assert len(every) == 23
-    recipes = {name: recipe_of(tmp_path, 0, changes).model_dump_json() for name, changes in every.items()}
+    recipes = {name: recipe_of(tmp_path, 0, tmp_path, changes).model_dump_json() for name, changes in every.items()}
     assert len({*recipes.values()}) == len(recipes)
     assert len({folder_of(tmp_path, name, 0) for name in every}) == len(every)
-    steps = {recipe_of(tmp_path, 0, changes).training.steps for changes in every.values()}
+    steps = {recipe_of(tmp_path, 0, tmp_path, changes).training.steps for changes in every.values()}
     assert len(steps) == 1  # the peers train as long
 
 
