@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import sightword
 from sightword.data.pairs import PairList
 from sightword.training import seen
 from sightword.training.log import read_log
@@ -16,6 +17,8 @@ from sightword.training.loop import train
 from sightword.training.recipe import Recipe, read_recipe
 from tests.training.test_loop import StopError, equal, interrupt_after, weights
 from tests.training.test_start import PAGE
+
+TEXTS = ["a red disc", "a blue bar"]
 
 
 @pytest.fixture
@@ -109,3 +112,21 @@ def test_where_pictures_are_looked_at_as_ever(
 ):
     train(recipe(change), tmp_path / "run", pairs)
     assert opened
+
+
+def test_a_start_that_teaches_makes_no_vectors_of_pictures(
+    recipe: Callable[..., Recipe], pairs: PairList, tmp_path: Path, checkpoint: Path
+):
+    taught = (f"training.teacher.name={checkpoint}", "training.teacher.features=5", "training.teacher.similarities=0")
+    train(recipe(*taught), tmp_path / "run", pairs)
+    assert [*(tmp_path / "run" / "pictures").rglob("images-*.npy")]
+    assert [*(tmp_path / "run" / "teacher").rglob("texts-*.npy")]
+    assert not [*(tmp_path / "run" / "teacher").rglob("images-*.npy")]
+    # What is taught is to stay as it was: texts end nearer to the start than without.
+    start = sightword.load(checkpoint)
+    train(recipe(), tmp_path / "alone", pairs)
+    near = [
+        float((sightword.load(tmp_path / run / "model").embed_texts(TEXTS) * start.embed_texts(TEXTS)).sum(1).mean())
+        for run in ("run", "alone")
+    ]
+    assert near[0] > near[1]

@@ -175,8 +175,8 @@ def replay(file: str | Path, recipe: Recipe, pairs: Source, device: str = "auto"
             for kind, (ids, lengths, labels) in record.get("beside", {}).items()
         },
     )
-    setup.teach(Path(file).parent)
     setup.look(Path(file).parent)
+    setup.teach(Path(file).parent)
     set_random_state(record["random"], setup.device)
     figures = setup.stepper.gradients(batch, record["figures"]["lr"])
     gradients = {

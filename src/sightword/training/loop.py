@@ -172,8 +172,8 @@ class _Run:
         self.model, self.built = self.setup.model, self.setup.built
         if not (place / RECIPE).exists():
             write_recipe(place, recipe)
-        self.setup.teach(place)
         self.setup.look(place)
+        self.setup.teach(place)
         self.best = state["best"] if state else -1.0
         self.clock = Clock(self.start, training.batch_size, state["seconds"] if state else 0.0)
         self.journal = Journal(place, recipe, pairs, self.setup, self.start, changed)

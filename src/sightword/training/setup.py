@@ -74,9 +74,12 @@ class Setup:
             source = self.loader.source
             data = self.recipe.data
             texts = training_texts(source, data.templates, data.first_text < 1, most=None)
+            # A start that teaches sees the pictures as the run does while their tower is locked.
+            mine = self.stepper.seen if self.guide.fingerprint == self.built.origin().get("start") else None
             self.stepper.teacher = make_teacher(
-                asked, self.guide, source, texts, cache, dim, str(self.device), self.stepper.world.group
-            )
+                asked, self.guide, source, texts, cache, dim, str(self.device), self.stepper.world.group,
+                mine.vectors if mine else None,
+            )  # fmt: skip
 
     def look(self, out: Path) -> None:
         """From now on, pictures that are seen once and for all are not opened any more (`training.seen`). Their vectors

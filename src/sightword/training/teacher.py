@@ -90,12 +90,15 @@ def make_teacher(
     dim: int,
     device: str,
     group: dist.ProcessGroup | None = None,
+    images: KeptVectors | None = None,
 ) -> Teacher:
     """The teacher whose checkpoint is `start`. Its vectors of all pairs of `source` and of all `texts` are in `folder`,
-    and made where they are not there yet. dim: D. Raises SightwordError where the disk is full."""
+    and made where they are not there yet. dim: D. images: those of the pictures, where they are known. Raises
+    SightwordError where the disk is full."""
     embedder = Embedder(start.model, start.contract, start.tokenizer, device=device)
     folder = folder_of(folder, (start.fingerprint, *source.keys(), "", *texts))
-    images = keep_vectors(folder, "images", len(source), partial(see, embedder, source, dtype=np.float16))
+    if images is None:
+        images = keep_vectors(folder, "images", len(source), partial(see, embedder, source, dtype=np.float16))
     sentences = keep_vectors(folder, "texts", len(texts), partial(_read, embedder, texts))
     map_ED = None
     if recipe.features and dim != embedder.dim:
