@@ -38,8 +38,8 @@ RUNS = {
 TAUGHT = ("negation", "long")  # by their start, as the recipes say
 PARTS = {"negation": ("negation",), "long": ("long",), "composed": ("words", "composed")}
 SUITES = {
-    "base": ("scenes_language", "scenes_composed", "emoji_vendors"),
-    "negation": ("scenes_language", "emoji_vendors"),
+    "base": ("scenes_language", "scenes_composed", "emoji_vendors", "emoji_negation"),
+    "negation": ("scenes_language", "emoji_vendors", "emoji_negation"),
     "long": ("scenes_language", "emoji_vendors"),
     "words": ("scenes_composed",),
     "composed": ("scenes_composed",),
@@ -57,19 +57,27 @@ class Figure(NamedTuple):
 
 
 LANGUAGE = (
-    Figure("presence: true caption, or its denied twin", "scenes_presence", "top1"),
-    Figure("absence: true denial, or what affirms it", "scenes_absence", "top1"),
+    Figure("presence: true caption, or its denied twin", "scenes_presence", "top1", prompt="bare"),
+    Figure("absence: true denial, or what affirms it", "scenes_absence", "top1", prompt="bare"),
     *(
-        Figure(f"four options, {kind} is true", "scenes_choice", "top1", kind)
+        Figure(f"four options, {kind} is true", "scenes_choice", "top1", kind, "bare")
         for kind in ("affirmation", "negation", "hybrid")
     ),
     *(
-        Figure(f"pictures by captions, {kind}, R@5", "scenes_negated_retrieval", "image_recall@5", prompt=kind)
+        Figure(f"pictures by captions, {kind}, R@5", "scenes_negated_retrieval", "image_retrieval_recall@5", kind)
         for kind in ("plain", "negation last", "negation first")
     ),
-    Figure("pictures by short captions, R@1", "scenes_short", "image_recall@1"),
-    Figure("pictures by long captions, R@1", "scenes_long", "image_recall@1"),
-    Figure("emoji of unseen vendors, top 1", "emoji_vendors", "top1"),
+    Figure("pictures by short captions, R@1", "scenes_short", "image_retrieval_recall@1"),
+    Figure("pictures by long captions, R@1", "scenes_long", "image_retrieval_recall@1"),
+    Figure("emoji of unseen vendors, top 1", "emoji_vendors", "top1", prompt="bare"),
+    *(
+        Figure(f"emoji of unseen vendors, {what}", "emoji_negation", "top1", kind, "bare")
+        for kind, what in (
+            ("affirmation", "what it is"),
+            ("negation", "what it is not"),
+            ("both", "“a cat, not a dog”"),
+        )
+    ),
 )
 COMPOSED = tuple(
     Figure(f"composed queries, {query}, R@5", "scenes_composed", "recall@5", prompt=query)
