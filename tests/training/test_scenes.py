@@ -18,15 +18,19 @@ FEW = (
 )  # fmt: skip
 
 
-def test_a_clip_of_scenes_and_its_negations(tmp_path: Path):
+def test_a_clip_of_scenes_and_its_negations(tmp_path: Path, checkpoint: Path):
     pytest.importorskip("emoji")
-    small = [f"model.{tower}.{key}" for tower in ("image", "text") for key in ("width=16", "layers=2")]
-    base = read_recipe(RECIPES / "scenes-clip.toml", [*FEW, *small, "model.text.vocabulary=400", "training.warmup=0"])
+    small = [f"model.start={checkpoint}", "model.stretch.keep=4", "model.stretch.context=64"]
+    base = read_recipe(RECIPES / "scenes-clip.toml", [*FEW, *small, "training.warmup=0"])
     run_training(base, tmp_path / "base")
-    start = f"model.start={tmp_path / 'base' / 'model'}"
-    negation = read_recipe(RECIPES / "negation.toml", [*FEW, start])
-    assert run_training(negation, tmp_path / "run").result.steps == 2
-    first, last = (event["row"] for event in read_log(tmp_path / "run" / "log.jsonl") if event["event"] == "validation")
+    begun = tmp_path / "base" / "model"
+    negation = read_recipe(
+        RECIPES / "negation.toml", [*FEW, f"model.start={begun}", f"training.teacher.name={begun}", "training.steps=6"]
+    )
+    assert run_training(negation, tmp_path / "run").result.steps == 6
+    first, *_, last = (
+        event["row"] for event in read_log(tmp_path / "run" / "log.jsonl") if event["event"] == "validation"
+    )
     assert first["retention"]["value"] == first["retention"]["before"]["value"] == 1.0
     assert first["retention"]["split"] == "emoji"
     assert last["retention"]["n"] > 300
