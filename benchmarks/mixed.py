@@ -40,7 +40,7 @@ RUNS: dict[str, tuple[str, ...]] = {
 FIGURES = (
     ("unseen vendors, top 1", "emoji_vendors", "top1"),
     ("unseen names, top 1", "emoji_names", "top1"),
-    ("pictures by captions, R@1", "scenes_short", "image_recall@1"),
+    ("pictures by captions, R@1", "scenes_short", "image_retrieval_recall@1"),
 )
 READ: tuple[Any, ...] = ("captions", "labels")
 
@@ -64,16 +64,13 @@ def shards(out: Path, labels: int, captions: int) -> list[str]:
     return [f"data.sources=[{', '.join(told)}]"]
 
 
-def measure(model: Path, kept: Path) -> list[dict[str, Any]]:
-    """The figures of a model, read both ways where it can be; kept beside it."""
-    if kept.is_file():
-        found: list[dict[str, Any]] = json.loads(kept.read_text())
-        return found
+def measure(model: Path, results: Path) -> list[dict[str, Any]]:
+    """The figures of a model, read both ways where it can be. results: the folder of all records, which are kept."""
     rows: list[dict[str, Any]] = []
     plain = sightword.load(model)
     for read in READ if plain.contract.text.prefixes else READ[:1]:
         reader = sightword.load(model, texts=read) if plain.contract.text.prefixes else plain
-        evaluation = sightword.evaluate([reader], [task for _, task, _ in FIGURES])
+        evaluation = sightword.evaluate([reader], [task for _, task, _ in FIGURES], out=results)
         for title, task, metric in FIGURES:
             row = next(
                 row
@@ -83,7 +80,6 @@ def measure(model: Path, kept: Path) -> list[dict[str, Any]]:
                 if row.metric == metric and (task == "scenes_short" or row.prompt == "plain")
             )
             rows.append({"read": read, "figure": title, **row.to_json()})
-    kept.write_text(json.dumps(rows, indent=1))
     return rows
 
 
@@ -140,7 +136,7 @@ def main() -> None:
             print(f"{name}, seed {seed}", flush=True)
             result = run_training(read_recipe(RECIPE, [f"seed={seed}", *common, *RUNS[name]]), out).result
             print(f"  {result.minutes:.1f} minutes", flush=True)
-            rows += [{"run": name, "seed": seed, **row} for row in measure(result.model, out / "measured.json")]
+            rows += [{"run": name, "seed": seed, **row} for row in measure(result.model, asked.out / "results")]
     show(rows)
 
 

@@ -96,7 +96,7 @@ def chosen(asked: Sequence[str], groups: dict[str, dict[str, tuple[str, ...]]]) 
 
 def recipe_of(start: Path, seed: int, out: Path, changes: Sequence[str]) -> Recipe:
     """The vectors of pictures and of the start's texts are the same for all variants of a seed."""
-    own = [f"model.start={start}", f"training.teacher.name={start}", f"seed={seed}"]
+    own = [f"model.start={start}", f"seed={seed}"]
     shared = [f"model.image.vectors={out / 'vectors'}", f"training.teacher.cache={out / 'vectors'}"]
     return read_recipe(RECIPE, [*own, *shared, *changes])
 

@@ -141,3 +141,18 @@ def test_a_teacher_that_cannot_teach_is_refused(recipe: Callable[..., Recipe], p
     assert not (tmp_path / "run").exists()
     with pytest.raises(RequestError, match="nothing to say"):
         recipe("training.teacher.similarities=0")
+
+
+def test_a_start_teaches_where_nobody_else_is_named(tmp_path: Path, checkpoint: Path):
+    page = PAGE[: PAGE.index("[model]")] + '[model]\nstart = "START"\n' + PAGE[PAGE.index("[training]") :]
+    (tmp_path / "started.toml").write_text(f"{page}[training.teacher]\nfeatures = 1.0\n")
+    changes = [f"model.start={checkpoint}"]
+    found = read_recipe(tmp_path / "started.toml", changes).training.teacher
+    assert found is not None
+    assert found.name == str(checkpoint)
+    other = read_recipe(tmp_path / "started.toml", [*changes, "training.teacher.name=other"]).training.teacher
+    assert other is not None
+    assert other.name == "other"
+    (tmp_path / "new.toml").write_text(f"{PAGE}[training.teacher]\nfeatures = 1.0\n")
+    with pytest.raises(RequestError, match=r"training\.teacher\.name"):
+        read_recipe(tmp_path / "new.toml")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sightword.data.augment import Augment, Picture
+from sightword.data.augment import Augment, Frame, Picture
 from sightword.data.images import ImageSpec, open_image
 from sightword.data.kept import KeptPictures, expected_bytes
 from sightword.data.order import sample_rng, share_of
@@ -123,40 +123,33 @@ class Loader:
         rng = sample_rng(self.seed, epoch, index)
         caption, template = self._text(pair, rng)
         frame = self.augment.frame(self.spec, rng)
-        # A mask is of the picture as it is stored.
-        enough = frame.enough if pair.mask is None else _whole
         try:
-            if self.unread is not None:
-                if index in self.unread:
-                    raise ImageError(pair.key, "could not be read when the vectors of the pictures were made")
-                return self._finish(pair, index, _NO_PIXELS, caption, template, rng)
-            if self.kept is None:
-                picture = open_image(pair.image, orient=self.spec.orient, enough=enough)
-            else:
-                picture = self.kept.open(index, pair.image, enough)
-            found = None if pair.mask is None else read_mask(pair.mask, len(pair.texts), picture.size)
+            pixels, mask = self._look(pair, index, frame, rng)
         except ImageError as error:
             return Skipped(pair.key, error.reason)
-        mask = None if found is None else self.augment.finish_mask(found, frame, copy.deepcopy(rng))
-        pixels = self.augment.finish(picture, frame, rng)
-        return self._finish(pair, index, pixels, caption, template, rng, mask)
-
-    def _finish(
-        self,
-        pair: Pair,
-        index: int,
-        pixels: Picture,
-        caption: str,
-        template: str,
-        rng: np.random.Generator,
-        mask: NDArray[np.int16] | None = None,
-    ) -> Sample:
-        """What is drawn after the picture."""
         labels = () if mask is None else pair.texts
         draw = int(rng.integers(2**62))
         beside = self._beside(pair, template, rng) if self.kinds else ()
         text = template.replace("{}", caption)
         return Sample(pixels, text, caption, pair.name, pair.key, draw, index, labels, mask, beside, pair.kind)
+
+    def _look(
+        self, pair: Pair, index: int, frame: Frame, rng: np.random.Generator
+    ) -> tuple[Picture, NDArray[np.int16] | None]:
+        """The picture of a pair and its mask, as a step sees them. Raises ImageError."""
+        if self.unread is not None:
+            if index in self.unread:
+                raise ImageError(pair.key, "could not be read when the vectors of the pictures were made")
+            return _NO_PIXELS, None
+        # A mask is of the picture as it is stored.
+        enough = frame.enough if pair.mask is None else _whole
+        if self.kept is None:
+            picture = open_image(pair.image, orient=self.spec.orient, enough=enough)
+        else:
+            picture = self.kept.open(index, pair.image, enough)
+        found = None if pair.mask is None else read_mask(pair.mask, len(pair.texts), picture.size)
+        mask = None if found is None else self.augment.finish_mask(found, frame, copy.deepcopy(rng))
+        return self.augment.finish(picture, frame, rng), mask
 
     def _text(self, pair: Pair, rng: np.random.Generator) -> tuple[str, str]:
         """A text of the pair, and the sentence for it."""

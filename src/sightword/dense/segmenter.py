@@ -36,7 +36,7 @@ _TOGETHER_ELSEWHERE = 64
 class Segmenter:
     """labels: each its own name, or label -> names. templates: as of a classifier. rule, scale: of the training-free
     scorers (see towers/patch_rules and scorer); None takes the default. short: pixels that the shorter side of a
-    picture is scaled to (see scorer.short); a window is as large as the pictures that the model was trained on.
+    picture is scaled to (see DenseScorer.short); a window is as large as the pictures that the model was trained on.
     step: pixels from window to window, half a window if not given. threshold: pixels whose best score is below it
     become "other", which joins the labels if it is none. refine: PAMR, scores follow the colours of the picture; slow.
 

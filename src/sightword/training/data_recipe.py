@@ -88,7 +88,8 @@ class DataRecipe(Config):
             raise ValueError("`path` is needed with source = 'pairs', and only there")
         if (self.source == "mixture") != bool(self.sources):
             raise ValueError("`sources` are needed with source = 'mixture', and only there: [[data.sources]] for each")
-        if self.scenes is not None and self.source != "scenes" and (self.source not in TEXT_SOURCES or self.path):
+        of_scenes = self.source == "scenes" or (self.source in TEXT_SOURCES and not self.path)
+        if self.scenes not in (None, ScenesRecipe()) and not of_scenes:
             raise ValueError("[data.scenes] is for source = 'scenes', and for 'texts' and 'triplets' without a `path`")
         if self.apart and self.source != "mixture":
             raise ValueError("`apart` keeps the sources of a mixture apart: it needs source = 'mixture'")

@@ -216,6 +216,17 @@ class Recipe(Config):
 
     @model_validator(mode="before")
     @classmethod
+    def _a_start_teaches_if_nobody_else(cls, values: Any) -> Any:
+        model, training = (values.get("model"), values.get("training")) if isinstance(values, Mapping) else (None, None)
+        teacher = training.get("teacher") if isinstance(training, Mapping) else None
+        if not isinstance(training, Mapping) or not isinstance(teacher, Mapping):
+            return values
+        if not isinstance(model, Mapping) or "start" not in model:
+            return values
+        return {**values, "training": {**training, "teacher": {"name": model["start"], **teacher}}}
+
+    @model_validator(mode="before")
+    @classmethod
     def _scenes_have_captions(cls, values: Any) -> Any:
         """Unless it is their pixels that train."""
         model, data = (values.get("model"), values.get("data")) if isinstance(values, Mapping) else (None, None)

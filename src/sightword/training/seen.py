@@ -34,12 +34,14 @@ class Seen:
         return replace(batch, seen=self.vectors.rows(batch.places))
 
 
-def is_seen_once(recipe: Recipe, source: Source) -> bool:
+def is_seen_once(recipe: Recipe, source: Source, sharded: bool) -> bool:
     """Whether the pictures of a run are seen once and for all: nothing of the image tower trains, nothing is done to
-    a picture, and there are more steps than it takes to see all of them."""
+    a picture, and there are more steps than it takes to see all of them. sharded: no rank has the whole tower, so that
+    none could do it."""
     model, training = recipe.model, recipe.training
     return (
-        isinstance(model, StartedModel)
+        not sharded
+        and isinstance(model, StartedModel)
         and model.image.train == "none"
         and not (model.lora and "image" in model.lora.towers)
         and model.dense is None

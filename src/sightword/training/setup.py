@@ -85,7 +85,7 @@ class Setup:
         """From now on, pictures that are seen once and for all are not opened any more (`training.seen`). Their vectors
         are in the run's folder `out`, or where the recipe keeps them, and made where they are not there yet."""
         recipe, source = self.recipe, self.loader.source
-        if self.stepper.sharded or not is_seen_once(recipe, source):
+        if not is_seen_once(recipe, source, self.stepper.sharded):
             return
         assert isinstance(recipe.model, StartedModel)
         # The weights, not their average: these are the start's, to the bit.
@@ -218,7 +218,7 @@ def set_up(
     probe = stepper.with_texts(probe) if isinstance(stepper, InversionStepper) else probe
     budget = step_budget(stepper, probe, training, loader.ahead if loader.workers else 0)
     budget.check(training, world.size)
-    if not is_seen_once(recipe, pairs):
+    if not is_seen_once(recipe, pairs, stepper.sharded):
         budget = keep_pictures(loader, recipe, budget, device)
     if weights is None and isinstance(recipe.model.image, PretrainedImage) and recipe.model.image.fit:
         # One look at every picture as it is, without augmentation.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from sightword.data.images import Made
@@ -72,32 +73,30 @@ class ScenePairs:
         if self.told == "long":
             return (short,), Companions(long=(long_caption(facts, rng).text,))
         negations, choice = negations_of(self.scenes, facts, index), choice_of(self.scenes, facts, index)
-        told = _negations(negations, twins_of(self.scenes, facts, index), choice)
-        return (short, *told.pop("affirmed")), Companions(**told)
+        affirmed, companions = _negations(negations, twins_of(self.scenes, facts, index), choice)
+        return (short, *affirmed), companions
 
 
 def companions_of(texts: SceneTexts) -> Companions:
     """Of all kinds."""
-    told = _negations(texts.negations, texts.twins, texts.choice)
-    del told["affirmed"]
-    return Companions(**told, long=(texts.long.text,))
+    _, companions = _negations(texts.negations, texts.twins, texts.choice)
+    return replace(companions, long=(texts.long.text,))
 
 
 def _negations(
     negations: Sequence[Negation], twins: Sequence[Twins], choice: MultipleChoice | None
-) -> dict[str, tuple[str, ...]]:
-    """The companions, and what affirms something that is there."""
-    found = {
-        "affirmed": [one.affirmed.text for one in negations],
-        "denied": [one.denied_present.text for one in negations],
-        "absent": [one.denied_absent.text for one in negations],
-        "foils": [one.affirmed_absent.text for one in negations],
-    }
+) -> tuple[Sequence[str], Companions]:
+    """Texts that affirm something that is there, and the companions."""
+    affirmed = [one.affirmed.text for one in negations]
+    denied = [one.denied_present.text for one in negations]
+    absent = [one.denied_absent.text for one in negations]
+    foils = [one.affirmed_absent.text for one in negations]
     if choice:
         # The options stand in any order: the one behind the answer is any of the false ones, and each of the four is
         # told as often falsely as truly.
-        for place, kinds in ((choice.answer, ("affirmed", "absent")), (choice.answer + 1, ("foils", "denied"))):
+        for place, affirms, denies in ((choice.answer, affirmed, absent), (choice.answer + 1, foils, denied)):
             place %= len(choice.options)
-            found[kinds[choice.kinds[place] != "affirmation"]].append(choice.options[place].text)
-    found["foils"] += [one.false.text for one in twins if one.change != "negation"]
-    return {kind: tuple(texts) for kind, texts in found.items()}
+            texts = affirms if choice.kinds[place] == "affirmation" else denies
+            texts.append(choice.options[place].text)
+    foils += [one.false.text for one in twins if one.change != "negation"]
+    return affirmed, Companions(denied=tuple(denied), absent=tuple(absent), foils=tuple(foils))
