@@ -42,6 +42,7 @@ from sightword.training.model_recipe import (
 )
 from sightword.training.prefixes import prefixed
 from sightword.training.recipe import SCALE, PixelRecipe, Recipe
+from sightword.training.resizing import resized
 from sightword.training.start import load_start
 from sightword.training.stretching import stretched
 
@@ -90,6 +91,9 @@ def _from_checkpoint(recipe: Recipe, asked: StartedModel) -> Built:
         told["stretch"] = {"from": read, "to": start.contract.text.context, "keep": asked.stretch.keep}
     if asked.text.prefixes:
         start = prefixed(start)
+    if asked.image.image_size:
+        told["image_size"] = {"from": start.contract.image.size, "to": asked.image.image_size}
+        start = resized(start, asked.image.image_size)
     start.model.image.lock(asked.image.train)
     start.model.text.lock(asked.text.train)
     for part, wanted in asked.text.parts.items():

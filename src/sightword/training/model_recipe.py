@@ -82,10 +82,12 @@ class TunedTower(Config):
 
 
 class TunedImage(TunedTower):
-    """vectors: a folder for the vectors of the training pictures, which several runs of this start can share; in the
-    run's own by default. They are kept where nothing of the tower trains (`none`), nothing is done to the pictures
+    """image_size: pixels a side of a picture, in place of the start's; learned positions are resampled. vectors: a
+    folder for the vectors of the training pictures, which several runs of this start can share; in the run's own by
+    default. They are kept where nothing of the tower trains (`none`), nothing is done to the pictures
     ([augment]), and there are more steps than it takes to see each once: no picture is then opened again."""
 
+    image_size: Positive | None = None
     vectors: str | None = None
 
 

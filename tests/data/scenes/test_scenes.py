@@ -183,6 +183,16 @@ def test_labels_at_every_pixel(scenes: Scenes) -> None:
     assert len(places) > 8  # no place tells what the background is
 
 
+def test_the_ground_can_be_left_out(scenes: Scenes) -> None:
+    whole, things = masked_scenes(scenes, labels=12), masked_scenes(scenes, labels=12, ground=False)
+    assert set(whole.vocabulary) - set(things.vocabulary) == {"other"}
+    for one, other in zip(whole.pictures, things.pictures, strict=True):
+        assert other.labels == tuple(label for label in one.labels if label != "other")
+        named, truth = np.array(one.labels)[one.mask()], other.mask()
+        np.testing.assert_array_equal(truth == VOID, named == "other")
+        np.testing.assert_array_equal(np.array(other.labels)[truth[truth != VOID]], named[truth != VOID])
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
