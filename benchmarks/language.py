@@ -3,9 +3,10 @@
     python benchmarks/language.py runs/language --seeds 0 1 2
 
 Trains, once a seed and where OUT does not hold them yet, quickstart -> scenes-clip (the base), and from the base
-negation, long-text, and composed -> composed-rtd, as recipes/ has them: a finished run is only measured, and one that
-was cut goes on. Then `sightword evaluate` of all of them on scenes of combinations that no training shows (suites
-scenes_language and scenes_composed), and on the emoji of vendors that none shows (emoji_vendors: classification).
+long-text, composed -> composed-rtd, and scenes-clip-192 (larger pictures) -> negation, as recipes/ has them: a finished
+run is only measured, and one that was cut goes on. Then `sightword evaluate` of all of them on scenes of combinations
+that no training shows (suites scenes_language and scenes_composed), and on the emoji of vendors that none shows
+(emoji_vendors: classification).
 
 --parts: some of negation, long, composed. --set KEY=VALUE: for every training but the quickstart's.
 """
@@ -26,18 +27,20 @@ from sightword.evaluation.records import Record
 from sightword.training.recipe import read_recipe
 
 RECIPES = Path(__file__).parent.parent / "recipes"
-# What is trained, by which recipe, from what.
+# What is trained, by which recipe, from what; and against what it is measured.
 RUNS = {
-    "start": ("quickstart.toml", None),
-    "base": ("scenes-clip.toml", "start"),
-    "negation": ("negation.toml", "base"),
-    "long": ("long-text.toml", "base"),
-    "words": ("composed.toml", "base"),
-    "composed": ("composed-rtd.toml", "words"),
+    "start": ("quickstart.toml", None, None),
+    "base": ("scenes-clip.toml", "start", None),
+    "large": ("scenes-clip-192.toml", "base", "base"),
+    "negation": ("negation.toml", "large", "large"),
+    "long": ("long-text.toml", "base", "base"),
+    "words": ("composed.toml", "base", "base"),
+    "composed": ("composed-rtd.toml", "words", "base"),
 }
-PARTS = {"negation": ("negation",), "long": ("long",), "composed": ("words", "composed")}
+PARTS = {"negation": ("large", "negation"), "long": ("long",), "composed": ("words", "composed")}
 SUITES = {
     "base": ("scenes_language", "scenes_composed", "emoji_vendors", "emoji_negation"),
+    "large": ("scenes_language", "emoji_vendors", "emoji_negation"),
     "negation": ("scenes_language", "emoji_vendors", "emoji_negation"),
     "long": ("scenes_language", "emoji_vendors"),
     "words": ("scenes_composed",),
@@ -89,7 +92,7 @@ def train_all(asked: argparse.Namespace, seed: int) -> dict[str, Path]:
     models: dict[str, Path] = {}
     wanted = ["start", "base", *(run for part in asked.parts for run in PARTS[part])]
     for name in wanted:
-        recipe, start = RUNS[name]
+        recipe, start, _ = RUNS[name]
         changes = [f"seed={seed}"]
         if start is not None:
             changes += [f"model.start={models[start]}", *asked.set]
@@ -125,7 +128,8 @@ def main() -> None:
     for seed in asked.seeds:
         models = train_all(asked, seed)
         for name in (name for name in models if name in SUITES):
-            compared = [models["base"], models[name]] if name != "base" else [models["base"]]
+            before = RUNS[name][2]
+            compared = [models[one] for one in (before, name) if one is not None]
             evaluation = sightword.evaluate(compared, SUITES[name], out=asked.out / "results")
             own = {r.data["name"]: r for r in evaluation.records if r.model["name"].startswith(f"{name}-")}
             for figure in (*LANGUAGE, *COMPOSED):
@@ -149,7 +153,7 @@ def show(rows: list[dict[str, Any]], seeds: list[int]) -> None:
                 each = ", ".join(f"{100 * r['value']:.1f} ({100 * r['low']:.1f}-{100 * r['high']:.1f})" for r in some)
                 mean = 100 * float(np.mean([row["value"] for row in some]))
                 print(f"  {name:10} {mean:5.1f}   {each}   n = {some[0]['n']}")
-    print(f"\nagainst the base, on the same pictures (seeds {seeds})")
+    print(f"\nagainst what they began as, on the same pictures (seeds {seeds})")
     for row in rows:
         if "compared" in row:
             told = f"{100 * row['difference']:+.1f} ({100 * row['low']:+.1f} to {100 * row['high']:+.1f})"

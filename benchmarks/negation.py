@@ -1,7 +1,7 @@
 """The evidence for Omni-NegCLIP: losses, layers and weights one by one, against those of NegCLIP and CoN-CLIP.
 
-    sightword train recipes/scenes-clip.toml --out runs/scenes-clip-0 --set seed=0       # a start for each seed
-    python -m benchmarks.negation runs/scenes-clip-{0,1,2}/model runs/negation-evidence
+    python benchmarks/language.py runs/language --parts negation        # a start for each seed: large-0, -1, -2
+    python -m benchmarks.negation runs/language/large-{0,1,2}/model runs/negation-evidence
 
 From each START it trains recipes/negation.toml in VARIANTS, and measures all of them on the questions of the suite
 scenes_language (held-out combinations; nothing was chosen on them) and on the recipe's retention set. What OUT holds
