@@ -2,10 +2,8 @@
 
     python benchmarks/segmentation.py runs/segmentation --seeds 0 1 2
 
-Trains recipes/quickstart.toml, scenes-clip.toml, scenes-clip-192.toml (the start) and lseg-scenes.toml, each from the
-one before, once a seed, where OUT does not hold them yet: a finished run is only measured, and one that was cut goes
-on. The folders are those of benchmarks/language.py, which may share OUT. Then, on test splits that nothing was chosen
-on:
+Trains recipes/quickstart.toml (the start) and recipes/lseg-scenes.toml, once a seed, where OUT does not hold them yet:
+a finished run is only measured, and one that was cut goes on. Then, on test splits that nothing was chosen on:
 
 - names seen in training, in pictures and styles that were not (Appl, Wind), and names never seen, 20 labels a picture;
 - the start itself without training, on the same pictures;
@@ -45,7 +43,6 @@ from sightword.towers.patch_rules import RULES
 from sightword.training.recipe import read_recipe
 
 RECIPES = Path(__file__).parent.parent / "recipes"
-STARTS = (("quickstart.toml", "start"), ("scenes-clip.toml", "base"), ("scenes-clip-192.toml", "large"))
 SPLITS: dict[str, Split] = {"seen names, unseen styles": "unseen-styles", "unseen names": "unseen-names"}
 SIZE = 224  # pixels a side, as in training
 BLOCKS = [("none", 0), *((block, depth) for block in ("depthwise", "bottleneck") for depth in (1, 2, 4))]
@@ -133,12 +130,9 @@ def main() -> None:
     tests = {test: masked_scenes(Scenes(sprites, split, asked.pictures, SIZE)) for test, split in SPLITS.items()}
     rows: list[Row] = []
     for seed in asked.seeds:
-        begun: tuple[str, ...] = ()
-        for recipe, name in STARTS:
-            out = asked.out / f"{name}-{seed}"
-            start = trained(recipe, out, seed, *begun)
-            begun = (f"model.start={out / 'model'}",)
-        model = trained("lseg-scenes.toml", asked.out / f"lseg-{seed}", seed, *begun)
+        start = trained("quickstart.toml", asked.out / f"start-{seed}", seed)
+        begun = f"model.start={asked.out / f'start-{seed}' / 'model'}"
+        model = trained("lseg-scenes.toml", asked.out / f"lseg-{seed}", seed, begun)
         rows += measured(f"LSeg, seed {seed}", partial(served, model, None), tests)
         rows += measured(f"its start, without training, seed {seed}", partial(served, start, None), tests)
         if seed == asked.seeds[0]:
@@ -147,7 +141,7 @@ def main() -> None:
                 rows += measured(f"another text tower, {how}", partial(with_other_texts, model, vectors), tests)
             for block, depth in BLOCKS if asked.ablations else []:
                 kind = [] if block == "none" else [f"model.dense.block={block}"]
-                changes = [*begun, f"training.steps={asked.ablation_steps}", f"model.dense.depth={depth}", *kind]
+                changes = [begun, f"training.steps={asked.ablation_steps}", f"model.dense.depth={depth}", *kind]
                 other = trained("lseg-scenes.toml", asked.out / f"{block}-{depth}", seed, *changes)
                 rows += measured(f"block {block}, depth {depth}", partial(served, other, None), tests)
     if asked.vit:
