@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import torch
 from torch import Tensor
 
 from sightword.data.pairs import Tokens
+from sightword.towers import packing
 from sightword.towers.configs import TextConfig, ViTConfig
 from sightword.towers.layers import Attention, QuickGELU
 from sightword.towers.packing import Packing
@@ -72,6 +75,31 @@ def test_padding_is_left_out_where_there_is_enough() -> None:
     assert torch.equal(padded[2, :5], x_NW[15:20])
     assert torch.equal(packing.leave_out(padded), x_NW)
     assert Packing.of(torch.tensor([12, 12, 11, 12, 12]), 12) is None
+
+
+def test_numbers_of_tokens_come_again() -> None:
+    """Of a thousand batches few are of sizes of their own: memory is used again, and so is what is made for a size."""
+    rng = torch.Generator().manual_seed(0)
+    found: set[int] = set()
+    for _ in range(1000):
+        lengths = torch.randint(5, 25, (128,), generator=rng)
+        packed = Packing.of(lengths, 30)
+        assert packed is not None
+        tokens = int(lengths.sum())
+        assert tokens <= len(packed.flat) < 1.04 * tokens
+        # Every token is there, in its place and in its order.
+        inside = (torch.arange(30) < lengths[:, None]).flatten().nonzero()[:, 0]
+        assert torch.isin(inside, packed.flat).all()
+        assert torch.equal(packed.flat, packed.flat.sort().values)
+        assert torch.equal(packed.flat[packed.first], torch.arange(128) * 30)
+        found.add(len(packed.flat))
+    assert len(found) <= 16
+
+
+def test_padding_that_stays_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "_SIZES", 2)
+    assert len(cast(Packing, Packing.of(texts().lengths, 12)).flat) == 32
+    test_gradients_do_not_know_that_padding_was_left_out(monkeypatch)
 
 
 def test_a_picture_tower_makes_only_what_is_pooled_of_its_last_block() -> None:

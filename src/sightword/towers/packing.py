@@ -1,6 +1,9 @@
 """Texts of different lengths without their padding: all layers but attention take one token after another.
 
-Shapes: B texts, L the longest of them, N tokens of all texts, W any width.
+A little of the padding stays, so that the numbers of tokens come again from step to step. No text sees it, as attention
+is masked (or causal), and what comes of it is read by nothing.
+
+Shapes: B texts, L the longest of them, N tokens of all texts and of what stays of their padding, W any width.
 """
 
 from __future__ import annotations
@@ -14,6 +17,9 @@ from torch.autograd.function import once_differentiable
 
 # The share of padding from which leaving it out saves more than the moving of tokens costs.
 _WORTH = 0.1
+# Numbers of tokens from a power of 2 to the next that are told apart. A heap that is asked for other sizes in each step
+# fills with holes (on a CPU a run grew to three times its memory), and each size has kernels of its own.
+_SIZES = 32
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,10 @@ class Packing:
         tokens = int(lengths_B.sum())
         if tokens > (1 - _WORTH) * len(lengths_B) * longest:
             return None
+        unit = max(1, 2 ** (tokens.bit_length() - 1) // _SIZES)
+        # Padding stays behind the first texts, as much as each has, until there is enough.
+        room_B = longest - lengths_B
+        lengths_B = lengths_B + (-tokens % unit - (room_B.cumsum(0) - room_B)).clamp(min=0).minimum(room_B)
         inside_BL = torch.arange(longest, device=lengths_B.device) < lengths_B[:, None]
         return Packing(len(lengths_B), longest, inside_BL.flatten().nonzero()[:, 0], lengths_B.cumsum(0) - lengths_B)
 
