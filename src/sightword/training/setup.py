@@ -161,8 +161,8 @@ def set_up(
     for kind, found in others.items():
         if not found:
             raise RequestError(
-                f"training.loss = {training.loss!r} needs pairs with texts that are {kind!r} (docs/data.md), and none "
-                "of these has one"
+                f"training.loss = {training.loss!r} needs pairs with texts that are {kind!r} (docs/formats.md), and "
+                "none of these has one"
             )
     built = build(recipe, [*texts, *chain(*others.values())])
     guide = load_start(training.teacher.name) if training.teacher else None

@@ -41,7 +41,10 @@ def test_no_text_is_of_the_wrong_kind(scenes: Scenes):
     for told in ("short", "long", "negation"):
         for index, pair in enumerate(ScenePairs(scenes, told)):
             facts, known = Facts(scenes[index]), captions(scenes, index)
-            true = [*pair.texts, *of(pair, "absent"), *of(pair, "long")]
+            names = {thing.name for thing in scenes[index].things}
+            own = [text for text in pair.texts if text not in names]
+            assert len(pair.texts) - len(own) == (told == "negation")
+            true = [*own, *of(pair, "absent"), *of(pair, "long")]
             false = [*of(pair, "denied"), *of(pair, "foils")]
             assert all(facts.all_hold(known[text].claims) for text in true)
             assert not any(facts.all_hold(known[text].claims) for text in false)
@@ -61,7 +64,8 @@ def test_what_comes_with_a_picture(scenes: Scenes):
         assert companions_of(texts).foils == of(negation, "foils")
         for denied, absent, one in zip(of(negation, "denied"), of(negation, "absent"), texts.negations, strict=False):
             assert (denied, absent) == (one.denied_present.text, one.denied_absent.text)
-        rest = [negation.texts[4:], *(of(negation, kind)[3:] for kind in ("denied", "absent"))]
+        assert negation.texts[1] == texts.long.text
+        rest = [negation.texts[6:], *(of(negation, kind)[3:] for kind in ("denied", "absent"))]
         assert sum(map(len, rest)) <= (2 if texts.choice else 0)
 
 

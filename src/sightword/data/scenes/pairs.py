@@ -22,9 +22,10 @@ _Texts: TypeAlias = tuple[tuple[str, ...], Companions | None]
 
 class ScenePairs:
     """A Source. told: what comes with each picture. `short`: one short caption. `long`: a long one as its companion.
-    `negation`: three captions that affirm something, after the short one; as companions three that deny what is there,
-    three that deny what is not, the three of each in the same words; and false ones of other names, colours, places. Of
-    four options about two things, the true one and a false one are among them.
+    `negation`: after the short one, further captions that deny nothing, so that what a run holds on to is not short
+    captions alone: the long one, the name of one of the things, and three that affirm something. As companions three
+    that deny what is there, three that deny what is not, the three of each in the same words; and false ones of other
+    names, colours, places. Of four options about two things, the true one and a false one are among them.
 
     What was told of a scene is remembered: it costs more to make than the scene.
     """
@@ -70,11 +71,14 @@ class ScenePairs:
         short = short_caption(facts, rng).text
         if self.told == "short":
             return (short,), None
+        long = long_caption(facts, rng).text
         if self.told == "long":
-            return (short,), Companions(long=(long_caption(facts, rng).text,))
+            return (short,), Companions(long=(long,))
+        names = [*dict.fromkeys(thing.name for thing in scene.things)]
+        name = names[int(rng.integers(len(names)))]
         negations, choice = negations_of(self.scenes, facts, index), choice_of(self.scenes, facts, index)
         affirmed, companions = _negations(negations, twins_of(self.scenes, facts, index), choice)
-        return (short, *affirmed), companions
+        return (short, long, name, *affirmed), companions
 
 
 def companions_of(texts: SceneTexts) -> Companions:
