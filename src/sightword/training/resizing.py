@@ -15,7 +15,7 @@ from sightword.training.start import Start
 def resized(start: Start, size: int) -> Start:
     """The same start for pictures of `size` pixels a side; its model is changed in place. Learned positions are
     resampled (bicubic); a tower of convolutions alone has none, and what it computes stays. CLIP's ViT-L/14@336px was
-    made of its ViT-L/14 in this way (arXiv 2103.00020, section 3.3). Raises RequestError for a size that the tower
+    made of its ViT-L/14 in this way (arXiv 2103.00020, section 2.5). Raises RequestError for a size that the tower
     cannot take."""
     tower, before = start.model.image, start.contract.architecture.image
     where = f"{start.name}: model.image.image_size = {size}"

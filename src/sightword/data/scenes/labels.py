@@ -19,7 +19,7 @@ OTHER = "other"  # what the background is called
 def masked_scenes(scenes: Scenes, labels: int = 20, ground: bool = True) -> Masked:
     """The scenes, each with so many labels: `other`, which is the background, the names that are there, and names of
     its split that are not, in an order drawn from the seed. Without the ground, `other` is left out of them and its
-    pixels do not count, as the background of VOC-20 and Context-59 (SCLIP, arXiv 2312.01597, section 4). Raises
+    pixels do not count, as the background of VOC-20 and Context-59 (SCLIP, arXiv 2312.01597). Raises
     RequestError where the split has too few names, or one that is `other`."""
     if OTHER in scenes.names:
         raise RequestError(
