@@ -17,11 +17,10 @@ COMPANIONS: Mapping[str, tuple[Kind, ...]] = {"negclip": ("foils",), "con-clip":
 
 
 class TeacherRecipe(Config):
-    """A model to learn from (see objectives/distillation). name: anything that `sightword.load` reads; the
-    run's own start by default, so that what it knew stays. features: the
-    weight of being near to its vectors. similarities: the weight of finding alike what it finds alike. task: the weight
-    of the loss without it. cache: a folder for its vectors of the training pairs, which several runs can share; the
-    run's own by default."""
+    """A model to learn from (see objectives/distillation). name: anything that `sightword.load` reads; the run's own
+    start by default, so that what it knew stays. features: the weight of being near to its vectors. similarities: the
+    weight of finding alike what it finds alike. task: the weight of the loss without it. cache: a folder for its
+    vectors of the training pairs, which several runs can share; the run's own by default."""
 
     name: str
     features: Weight = 0.0
