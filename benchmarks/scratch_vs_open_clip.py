@@ -39,6 +39,7 @@ from sightword.evaluation.experiment import run_training
 from sightword.training.build import Built, build
 from sightword.training.data import TrainingData, read_data
 from sightword.training.optimizer import Average, learning_rate, set_learning_rate
+from sightword.training.precision import in_bf16
 from sightword.training.recipe import Recipe, read_recipe
 from sightword.training.step import Stepper
 
@@ -159,8 +160,10 @@ def their_side(recipe: Recipe, built: Built) -> tuple[Peer, Callable[[Batch, flo
     optimizer = torch.optim.AdamW(groups, lr=training.lr, betas=training.betas, eps=training.eps)
     average = Average(peer, training.ema)
 
+    half = in_bf16(training.precision, torch.device("cpu"))
+
     def step(batch: Batch, rate: float) -> None:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=training.precision == "bf16"):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
             image = peer.encode_image(built.contract.image.normalise(batch.images))
             text = peer.encode_text(batch.tokens)
         loss = loss_of(image, text, peer.scale)

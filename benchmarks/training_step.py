@@ -30,6 +30,7 @@ from peers import import_open_clip
 from sightword.checkpoints.families import load_folder
 from sightword.data.images import ImageSpec
 from sightword.data.pairs import Batch, Tokens
+from sightword.embedding.precision import half_precision
 from sightword.training.compiling import compile_towers
 from sightword.training.recipe import read_recipe
 from sightword.training.step import Stepper
@@ -130,6 +131,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "sightword-training-step")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    if given.precision == "bf16" and half_precision(torch.device("cpu")) is None:
+        parser.error("this CPU has no instructions for bf16")
     make_b32(given.work)
     _, contract, _ = load_folder(given.work / "open_clip")
     peer = Theirs(given.work, given.precision, contract.image)

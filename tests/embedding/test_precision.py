@@ -13,7 +13,7 @@ from sightword.checkpoints.contract import Contract
 from sightword.data.tokenizer import Tokenizer
 from sightword.embedding import precision
 from sightword.embedding.embedder import Embedder
-from sightword.errors import RequestError
+from sightword.errors import RequestError, SightwordWarning
 from sightword.towers.configs import ResNetConfig, ViTConfig
 from sightword.towers.dual import DualEncoder, DualEncoderConfig
 from sightword.towers.tower import Tower
@@ -68,7 +68,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> dict[torch.dtype, float]:
     monkeypatch.setattr(precision, "_SMALL", 0)
     monkeypatch.setattr(precision, "_measured", {})
     monkeypatch.setattr(precision, "_seconds", pretend)
-    monkeypatch.setattr(precision, "_half", lambda device: "bf16")
+    monkeypatch.setattr(precision, "half_precision", lambda device: "bf16")
     return seconds
 
 
@@ -114,7 +114,7 @@ def test_a_small_model_and_a_plain_device_stay_exact(encoder: DualEncoder, monke
     assert precision.choose("auto", encoder, CPU) == "fp32"
     monkeypatch.setattr(precision, "_measured", {})
     monkeypatch.setattr(precision, "_SMALL", 0)
-    monkeypatch.setattr(precision, "_half", lambda device: None)
+    monkeypatch.setattr(precision, "half_precision", lambda device: None)
     assert precision.choose("auto", encoder, CPU) == "fp32"
 
 
@@ -128,3 +128,11 @@ def test_the_measurement_is_one_of_time(encoder: DualEncoder, monkeypatch: pytes
 def test_fp16_on_a_cpu_is_refused(encoder: DualEncoder) -> None:
     with pytest.raises(RequestError, match="fp16 is for GPUs"):
         precision.choose("fp16", encoder, CPU)
+
+
+def test_bf16_on_a_cpu_without_instructions_for_it_is_said_to_be_slow(
+    encoder: DualEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "half_precision", lambda device: None)
+    with pytest.warns(SightwordWarning, match="'auto' takes fp32 here"):
+        assert precision.choose("bf16", encoder, CPU) == "bf16"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import logging
 import time
+import warnings
 from typing import Literal, TypeAlias
 
 import torch
 from torch import nn
 
 from sightword.embedding import Precision
-from sightword.errors import RequestError
+from sightword.errors import RequestError, SightwordWarning
 from sightword.towers.dual import DualEncoder, DualEncoderConfig
 from sightword.towers.tower import Tower
 
@@ -32,6 +33,8 @@ def choose(asked: Precision, model: DualEncoder, device: torch.device) -> Chosen
     device and architecture, in a fraction of a second."""
     if asked == "fp16" and device.type == "cpu":
         raise RequestError("fp16 is for GPUs: a CPU computes in bf16 or fp32")
+    if asked == "bf16":
+        warn_of_slow_bf16(device)
     if asked != "auto":
         return asked
     key = (str(device), model.config)
@@ -52,7 +55,7 @@ def convert(model: DualEncoder, precision: Chosen) -> None:
 
 
 def _measure(tower: Tower, size: int, device: torch.device) -> Chosen:
-    half = _half(device)
+    half = half_precision(device)
     if half is None or sum(weight.numel() for weight in tower.parameters()) < _SMALL:
         return "fp32"
     pictures = torch.zeros(32 if device.type == "cuda" else 2, 3, size, size, device=device)
@@ -69,13 +72,23 @@ def _measure(tower: Tower, size: int, device: torch.device) -> Chosen:
     return chosen
 
 
-def _half(device: torch.device) -> Chosen | None:
+def half_precision(device: torch.device) -> Chosen | None:
     """The half precision that the device has instructions for."""
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if device.type == "cpu" and torch.backends.mkldnn.is_available():
         return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else None
     return None
+
+
+def warn_of_slow_bf16(device: torch.device) -> None:
+    """Where a CPU has no instructions for it nothing fails, but a convolution takes some twenty times as long."""
+    if device.type == "cpu" and half_precision(device) is None:
+        warnings.warn(
+            "this CPU has no instructions for bf16, and computes far slower in it: precision 'auto' takes fp32 here",
+            SightwordWarning,
+            stacklevel=3,
+        )
 
 
 @torch.inference_mode()

@@ -19,6 +19,7 @@ from sightword.training.big_batch import backward_in_pieces, refuse_batch_statis
 from sightword.training.encoders import Encoders, Terms
 from sightword.training.objective import make_objective
 from sightword.training.optimizer import make_optimizer, set_learning_rate
+from sightword.training.precision import in_bf16
 from sightword.training.ranks import ALONE, World
 from sightword.training.recipe import Recipe, TrainingRecipe
 from sightword.training.seen import Seen
@@ -43,9 +44,7 @@ class Stepper:
         self.teacher: Teacher | None = None
         self.seen: Seen | None = None
         self.clip = training.clip
-        self.half = training.precision == "bf16" or (
-            training.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
-        )
+        self.half = in_bf16(training.precision, device)
         self.rows = 0  # of the last batch, on all ranks
         self.norm = torch.zeros(())  # of the gradients, before they are clipped
         model.train()
