@@ -17,7 +17,20 @@ from sightword.data.augment import Augment, Frame, Picture
 from sightword.data.images import ImageSpec, open_image
 from sightword.data.kept import KeptPictures, expected_bytes
 from sightword.data.order import sample_rng, share_of
-from sightword.data.pairs import NO_LABEL, VOID, Batch, Beside, DataKind, Kind, Pair, Skipped, Source, Truth, label_id
+from sightword.data.pairs import (
+    NO_LABEL,
+    VOID,
+    Batch,
+    Beside,
+    DataKind,
+    Kind,
+    Pair,
+    Skipped,
+    Source,
+    Tags,
+    Truth,
+    label_id,
+)
 from sightword.data.tokenizer import Tokenizer
 from sightword.data.walk import Walk, walk
 from sightword.errors import ImageError, RequestError
@@ -30,7 +43,7 @@ _SMALLEST = 1024  # bytes; a source of so many small pictures is not even looked
 @dataclass(frozen=True)
 class Sample:
     """One pair as one epoch sees it. beside: a sentence and the text in it, of each kind that is asked for; two empty
-    ones where the pair has none."""
+    ones where the pair has none. tags: a sentence and the name in it, of each of the pair's."""
 
     pixels: Picture
     text: str
@@ -42,6 +55,7 @@ class Sample:
     labels: tuple[str, ...] = ()
     mask: NDArray[np.int16] | None = None
     beside: tuple[tuple[str, str], ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
     kind: DataKind = "captions"
 
 
@@ -51,9 +65,9 @@ class Loader:
     of a pair is taken; the others share the rest. workers: threads that read ahead; with none, a batch is read when it
     is asked for, by whoever asks. batch_size: of all ranks together; a batch holds the rows of this rank alone.
     lanes: a divisor of it; the rows of each come from blocks of its own (see `sightword.data.order`). kinds: of the
-    pairs' companions, of which a batch holds one each. kept: pictures of this source that stay in memory
-    (`keep_pictures`). unread: where no picture is opened at all, as their vectors are known (`training.seen`): the
-    places of those that have none."""
+    pairs' companions, of which a batch holds one each. tags: whether it holds all of these, too. kept: pictures of
+    this source that stay in memory  (`keep_pictures`). unread: where no picture is opened at all, as their vectors are
+    known (`training.seen`): the  places of those that have none."""
 
     source: Source
     tokenizer: Tokenizer
@@ -69,6 +83,7 @@ class Loader:
     ranks: int = 1
     lanes: int = 1
     kinds: tuple[Kind, ...] = ()
+    tags: bool = False
     kept: KeptPictures | None = None
     unread: frozenset[int] | None = None
     _walk: Walk = field(init=False)
@@ -130,8 +145,10 @@ class Loader:
         labels = () if mask is None else pair.texts
         draw = int(rng.integers(2**62))
         beside = self._beside(pair, template, rng) if self.kinds else ()
+        named = pair.companions.tags if self.tags and pair.companions else ()
+        tags = tuple((template.replace("{}", name), name) for name in named)
         text = template.replace("{}", caption)
-        return Sample(pixels, text, caption, pair.name, pair.key, draw, index, labels, mask, beside, pair.kind)
+        return Sample(pixels, text, caption, pair.name, pair.key, draw, index, labels, mask, beside, tags, pair.kind)
 
     def _look(
         self, pair: Pair, index: int, frame: Frame, rng: np.random.Generator
@@ -190,6 +207,15 @@ class Loader:
             places=tuple(sample.place for sample in samples),
             truth=_truth(samples),
             beside={kind: self._of_kind(samples, number) for number, kind in enumerate(self.kinds)},
+            tags=self._tags(samples) if self.tags else None,
+        )
+
+    def _tags(self, samples: Sequence[Sample]) -> Tags:
+        found = [tag for sample in samples for tag in sample.tags]
+        return Tags(
+            self.tokenizer([text for text, _ in found], truncate=True, kinds=["labels"] * len(found)),
+            torch.tensor([label_id(name) for _, name in found], dtype=torch.int64),
+            torch.tensor([len(sample.tags) for sample in samples], dtype=torch.int64),
         )
 
     def _of_kind(self, samples: Sequence[Sample], number: int) -> Beside:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-Kind: TypeAlias = Literal["denied", "absent", "foils", "long"]
+Kind: TypeAlias = Literal["denied", "absent", "foils", "long", "tags"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 # What the texts of a source are: what people wrote about each picture, or the names of classes.
 DataKind: TypeAlias = Literal["captions", "labels"]
@@ -33,13 +33,15 @@ class Companions:
     denied: false; they deny something that is there (presence negation; or, of two things, one that is not there, and
     affirm the other, which is not there either). absent: true; they deny something that could be there and is not
     (absence negation). foils: false, and no negations: words in another order, another name or
-    colour. long: true, of 60 words and more; the pair's own texts are then the short ones.
+    colour. long: true, of 60 words and more; the pair's own texts are then the short ones. tags: the names of all that
+    is in the picture; a name that is not among them, but among those of other pictures, is false.
     """
 
     denied: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     foils: tuple[str, ...] = ()
     long: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
     def of(self, kind: Kind) -> tuple[str, ...]:
         texts: tuple[str, ...] = getattr(self, kind)
@@ -237,6 +239,27 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True)
+class Tags:
+    """All names of what each picture shows, picture after picture. tokens: of the names [P]; labels: int64 [P], equal
+    for equal names; counts: int64 [B], how many each picture has, 0 where it is not known."""
+
+    tokens: Tokens
+    labels: Tensor
+    counts: Tensor
+
+    def to(self, device: torch.device | str) -> Tags:
+        return Tags(
+            self.tokens.to(device),
+            self.labels.to(device, non_blocking=True),
+            self.counts.to(device, non_blocking=True),
+        )
+
+    def rows(self, rows: slice) -> Tags:
+        names = slice(*(int(self.counts[:place].sum()) for place in rows.indices(len(self.counts))[:2]))
+        return Tags(self.tokens.rows(names), self.labels[names], self.counts[rows])
+
+
+@dataclass(frozen=True, slots=True)
 class Truth:
     """What is at each pixel. masks: int16 [B, H, W], index into the labels of each picture, or VOID; labels: of each
     picture, as many of one as of another."""
@@ -260,7 +283,8 @@ class Batch:
     look at, all where there is none; texts: what the tokens are of; places: of the pairs in their source; theirs: a
     teacher's unit vectors of the images and of the texts, [B, E] each; seen: the model's own of the images, [B, D],
     where its image tower is locked and they are kept: the images then have no pixels; truth: what is at each pixel,
-    where the pairs have masks; beside: of each kind that the loss asks for, one of the pair's companions."""
+    where the pairs have masks; beside: of each kind that the loss asks for, one of the pair's companions; tags: all of
+    theirs, where a loss asks for them."""
 
     images: Tensor
     tokens: Tokens
@@ -275,6 +299,7 @@ class Batch:
     seen: Tensor | None = None
     truth: Truth | None = None
     beside: Mapping[Kind, Beside] = field(default_factory=dict)
+    tags: Tags | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         return replace(
@@ -288,6 +313,7 @@ class Batch:
             seen=None if self.seen is None else self.seen.to(device),
             truth=None if self.truth is None else self.truth.to(device),
             beside={kind: texts.to(device) for kind, texts in self.beside.items()},
+            tags=None if self.tags is None else self.tags.to(device),
         )
 
     def rows(self, rows: slice) -> Batch:
@@ -306,6 +332,7 @@ class Batch:
             seen=None if self.seen is None else self.seen[rows],
             truth=None if self.truth is None else self.truth.rows(rows),
             beside={kind: texts.rows(rows) for kind, texts in self.beside.items()},
+            tags=None if self.tags is None else self.tags.rows(rows),
         )
 
     def __len__(self) -> int:

@@ -6,6 +6,7 @@ from sightword.objectives.infonce import InfoNCE
 from sightword.objectives.long_text import LongText
 from sightword.objectives.negation import NegationWeights, OmniNegCLIP
 from sightword.objectives.sigmoid import Sigmoid
+from sightword.objectives.tags import Tagging
 
 __all__ = [
     "Features",
@@ -16,4 +17,5 @@ __all__ = [
     "OmniNegCLIP",
     "Sigmoid",
     "Similarities",
+    "Tagging",
 ]

@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from sightword.data.images import ImageSpec
-from sightword.data.pairs import Batch, Beside, Kind, Tokens
+from sightword.data.pairs import Batch, Beside, Kind, Tags, Tokens
 from sightword.data.tokenizer import Tokenizer
 from sightword.errors import RequestError
 from sightword.objectives.tiles import tile_size
@@ -39,6 +39,7 @@ _TERMS = ("weights", "gradients", "optimizer", "average", "activations", "holes"
 # Of the activations in pieces that the allocator keeps, what lies idle at the height of a later step: 0.6 to 0.9 with
 # glibc, for a ViT and a ResNet of 5 M parameters at batches of 32 to 400.
 _HOLES = 0.75
+_TAGS = 4  # names that a picture comes with, for a guess
 _SAMPLE = 1000  # texts whose longest stands for the longest of a batch
 
 
@@ -125,7 +126,7 @@ def step_budget(stepper: Stepper, probe: Batch, training: TrainingRecipe, ahead:
     tile = math.prod(tile_size(rows, whole, device))
     # Vectors and their gradients on both sides, the texts of all ranks, and a tile of logits with two more like it
     # where there are labels; in float32.
-    kinds = 1 + len(probe.beside)
+    kinds = 1 + len(probe.beside) + (_TAGS if probe.tags else 0)
     loss = 4 * (dim * (3 * (1 + kinds) * rows + 3 * kinds * whole) + 3 * tile)
     batch = rows * probe.images[0].numel()
     return Budget(
@@ -167,22 +168,27 @@ def probe_batch(
     texts: Sequence[str],
     device: torch.device,
     companions: Mapping[Kind, Sequence[str]] = MappingProxyType({}),
+    tags: Sequence[str] = (),
 ) -> Batch:
     """A few rows as large as those of a batch: pictures of noise, and the longest of the texts and of each kind of
-    companions (of some of them, where they are many)."""
+    companions (of some of them, where they are many). tags: the names that pictures come
+    with, where these are trained."""
     rows = max(_ROWS)
 
-    def longest(texts: Sequence[str]) -> Tokens:
+    def longest(texts: Sequence[str], times: int = 1) -> Tokens:
         some = texts[:: -(-len(texts) // _SAMPLE) or 1] or [""]
         place = int(tokenizer(some, truncate=True).lengths.argmax())
-        return tokenizer([some[place]] * rows, truncate=True)
+        return tokenizer([some[place]] * rows * times, truncate=True)
 
     noise = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (rows, 3, spec.size, spec.size), dtype=torch.uint8, generator=noise)
     labels = torch.arange(2 * rows).reshape(rows, 2)
     draws = torch.zeros(rows, dtype=torch.int64)
     beside = {kind: Beside(longest(found), labels[:, 0]) for kind, found in companions.items()}
-    return Batch(images, longest(texts), labels, ("",) * rows, draws, beside=beside).to(device)
+    named = None
+    if tags:
+        named = Tags(longest(tags, _TAGS), labels[:, 0].repeat(_TAGS), torch.full_like(draws, _TAGS))
+    return Batch(images, longest(texts), labels, ("",) * rows, draws, beside=beside, tags=named).to(device)
 
 
 def saves_memory(training: TrainingRecipe) -> bool:
@@ -206,7 +212,8 @@ def _height(encoders: Encoders, batch: Batch, least: int) -> int:
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
     known: list[Any] = [*encoders.parameters(), *encoders.buffers(), *(parameter.grad for parameter in parameters)]
-    for tokens in (batch.tokens, *(texts.tokens for texts in batch.beside.values())):
+    named = [] if batch.tags is None else [batch.tags.tokens]
+    for tokens in (batch.tokens, *(texts.tokens for texts in batch.beside.values()), *named):
         known += [tokens.ids, tokens.lengths]
     known += [batch.images]
     devices = [batch.images.device] if batch.images.device.type == "cuda" else []

@@ -22,7 +22,7 @@ from sightword.training.bank import Bank, kept_features
 class Terms(NamedTuple):
     """What a loss is made of. image, text: unit vectors [B, D]. scale, bias (of a sigmoid model): of the logits. more:
     further texts [K, D], which all pictures are held against. beside: unit vectors [B, D] of the companions that the
-    batch holds; of a pair that has none, of nothing (see `Beside.there`)."""
+    batch holds; of a pair that has none, of nothing (see `Beside.there`). tags: of the names of its `Tags` [P, D]."""
 
     image: Tensor
     text: Tensor
@@ -30,10 +30,11 @@ class Terms(NamedTuple):
     bias: Tensor | None
     more: Tensor | None
     beside: Mapping[Kind, Tensor]
+    tags: Tensor | None = None
 
     def vectors(self) -> Sequence[Tensor]:
-        """Of the rows of the batch: all that a loss differentiates the towers by."""
-        return self.image, self.text, *self.beside.values()
+        """Of the batch: all that a loss differentiates the towers by."""
+        return self.image, self.text, *self.beside.values(), *([] if self.tags is None else [self.tags])
 
 
 class Encoders(nn.Module):
@@ -55,14 +56,18 @@ class Encoders(nn.Module):
             batch = blank(batch)
         image = text = model.scale.new_empty(0).detach()
         beside: dict[Kind, Tensor] = {}
+        tags: Tensor | None = None
         with torch.autocast(batch.images.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             if not again or _trains(model.image):
                 image = self._seen(batch)
             if not again or _trains(model.text):
-                text, *others = self._encode_texts([batch.tokens, *(texts.tokens for texts in batch.beside.values())])
+                tagged = [] if batch.tags is None else [batch.tags.tokens]
+                besides = [texts.tokens for texts in batch.beside.values()]
+                text, *others = self._encode_texts([batch.tokens, *besides, *tagged])
+                tags = others.pop() if tagged else None
                 beside = {kind: vectors[:rows] for kind, vectors in zip(batch.beside, others, strict=True)}
         more = self.bank.vectors() if self.bank else None
-        return Terms(image[:rows], text[:rows], model.scale, model.logit_bias, more, beside)
+        return Terms(image[:rows], text[:rows], model.scale, model.logit_bias, more, beside, tags)
 
     def _seen(self, batch: Batch) -> Tensor:
         if batch.seen is not None:

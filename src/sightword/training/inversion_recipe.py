@@ -64,6 +64,7 @@ def check_inversion(recipe: Recipe) -> None:
         "training.bank": training.bank,
         "training.teacher": training.teacher,
         "training.patch_loss": training.patch_loss,
+        "training.tag_loss": training.tag_loss,
         "training.drop_patches": training.drop_patches,
         "training.sizes": training.sizes,
         "training.compile": training.compile,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sightword.data.pairs import Batch, Kind
 from sightword.errors import RequestError
-from sightword.objectives import HardNegatives, InfoNCE, LongText, NegationWeights, OmniNegCLIP, Sigmoid
+from sightword.objectives import HardNegatives, InfoNCE, LongText, NegationWeights, OmniNegCLIP, Sigmoid, Tagging
 from sightword.objectives.ranks import Ranks
 from sightword.towers.dual import DualEncoder
 from sightword.training.encoders import Terms
@@ -24,6 +24,11 @@ Objective: TypeAlias = Callable[[Terms, Batch, Tensor | None], Tensor]
 def make_objective(training: TrainingRecipe, model: DualEncoder, group: dist.ProcessGroup | None) -> Objective:
     """group: the ranks that share a batch. A bias that the loss has no use for is locked. Raises RequestError for a
     model that it is not for."""
+    objective = _objective(training, model, group)
+    return _tagged(objective, Tagging(group), training.tag_loss) if training.tag_loss else objective
+
+
+def _objective(training: TrainingRecipe, model: DualEncoder, group: dist.ProcessGroup | None) -> Objective:
     biased = model.logit_bias is not None
     if training.loss == "sigmoid" or (training.loss is None and biased):
         if not biased or training.smoothing:
@@ -50,6 +55,16 @@ def _infonce(infonce: InfoNCE, labelled: bool) -> Objective:
     def objective(terms: Terms, batch: Batch, more_labels: Tensor | None) -> Tensor:
         labels = batch.labels if labelled else None
         return infonce(terms.image, terms.text, terms.scale, labels, terms.more, more_labels)
+
+    return objective
+
+
+def _tagged(untagged: Objective, tagging: Tagging, weight: float) -> Objective:
+    def objective(terms: Terms, batch: Batch, more_labels: Tensor | None) -> Tensor:
+        assert terms.tags is not None
+        assert batch.tags is not None
+        named = tagging(terms.image, terms.tags, terms.scale, batch.tags.labels, batch.tags.counts)
+        return untagged(terms, batch, more_labels) + weight * named
 
     return objective
 

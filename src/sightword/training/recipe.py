@@ -57,7 +57,9 @@ class TrainingRecipe(Config):
     which texts are right for a picture: with `labels`, those of all pairs that share its label or its text (UniCL of
     Florence, arXiv 2111.11432); with `pairs` its own alone, as in CLIP. smoothing: of InfoNCE and of Long-CLIP's
     loss, the part of each target that is spread over all texts. patch_loss: of a dense model, the weight of a further
-    loss, in which each patch of the image tower is named among all names of the training pictures.
+    loss, in which each patch of the image tower is named among all names of the training pictures. tag_loss: the weight
+    of a further loss, in which each picture is named among all that the batch's pictures show, by its companions `tags`
+    (objectives/tags.py).
     scale: 1 / temperature at the start, 1 / 0.07 for InfoNCE and 10 for sigmoid if not given (a `model.start` brings
     its own); scale_lr: its rate, as a share of the run's. bias: of the logits at the start, with sigmoid. layer_decay:
     each block of a tower learns by this factor slower than the one above it: of n stages (what embeds the input, then
@@ -111,6 +113,7 @@ class TrainingRecipe(Config):
     positives: Literal["labels", "pairs"] = "labels"
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patch_loss: Weight = 0.0
+    tag_loss: Weight = 0.0
     bank: bool = False
     scale: Annotated[float, Field(ge=1, le=100)] | None = None
     scale_lr: float = 1.0
@@ -255,6 +258,7 @@ class Recipe(Config):
                 "augment.erase": self.augment.erase,
                 "training.loss": training.loss,
                 "training.bank": training.bank,
+                "training.tag_loss": training.tag_loss,
                 "training.teacher": training.teacher,
                 "training.wise": training.wise,
                 "training.drop_patches": training.drop_patches,

@@ -44,6 +44,7 @@ def test_no_text_is_of_the_wrong_kind(scenes: Scenes):
             names = {thing.name for thing in scenes[index].things}
             own = [text for text in pair.texts if text not in names]
             assert len(pair.texts) - len(own) == (told == "negation")
+            assert of(pair, "tags") == tuple(dict.fromkeys(thing.name for thing in scenes[index].things))
             true = [*own, *of(pair, "absent"), *of(pair, "long")]
             false = [*of(pair, "denied"), *of(pair, "foils")]
             assert all(facts.all_hold(known[text].claims) for text in true)
@@ -58,10 +59,11 @@ def test_what_comes_with_a_picture(scenes: Scenes):
         texts = texts_of(scenes, index)
         short, long, negation = (ScenePairs(scenes, told)[index] for told in ("short", "long", "negation"))
         assert short.texts == long.texts == (texts.short.text,) == negation.texts[:1]
-        assert short.companions is None
+        assert not any(of(short, kind) for kind in KINDS if kind != "tags")
+        assert companions_of(scenes[index], texts).tags == of(short, "tags")
         assert of(long, "long") == (texts.long.text,)
-        assert companions_of(texts).denied == of(negation, "denied")
-        assert companions_of(texts).foils == of(negation, "foils")
+        assert companions_of(scenes[index], texts).denied == of(negation, "denied")
+        assert companions_of(scenes[index], texts).foils == of(negation, "foils")
         for denied, absent, one in zip(of(negation, "denied"), of(negation, "absent"), texts.negations, strict=False):
             assert (denied, absent) == (one.denied_present.text, one.denied_absent.text)
         assert negation.texts[1] == texts.long.text

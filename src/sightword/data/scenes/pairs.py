@@ -22,6 +22,7 @@ _Texts: TypeAlias = tuple[tuple[str, ...], Companions | None]
 
 class ScenePairs:
     """A Source. told: what comes with each picture. `short`: one short caption. `long`: a long one as its companion.
+    With all three the names of its things, as companions `tags`.
     `negation`: after the short one, further captions that deny nothing, so that what a run holds on to is not short
     captions alone: the long one, the name of one of the things, and three that affirm something. As companions three
     that deny what is there, three that deny what is not, the three of each in the same words; and false ones of other
@@ -69,22 +70,27 @@ class ScenePairs:
     def _of(self, scene: Scene, index: int) -> _Texts:
         facts, rng = Facts(scene), self.scenes.generator(index, "captions")
         short = short_caption(facts, rng).text
+        names = names_of(scene)
         if self.told == "short":
-            return (short,), None
+            return (short,), Companions(tags=names)
         long = long_caption(facts, rng).text
         if self.told == "long":
-            return (short,), Companions(long=(long,))
-        names = [*dict.fromkeys(thing.name for thing in scene.things)]
+            return (short,), Companions(long=(long,), tags=names)
         name = names[int(rng.integers(len(names)))]
         negations, choice = negations_of(self.scenes, facts, index), choice_of(self.scenes, facts, index)
         affirmed, companions = _negations(negations, twins_of(self.scenes, facts, index), choice)
-        return (short, long, name, *affirmed), companions
+        return (short, long, name, *affirmed), replace(companions, tags=names)
 
 
-def companions_of(texts: SceneTexts) -> Companions:
+def companions_of(scene: Scene, texts: SceneTexts) -> Companions:
     """Of all kinds."""
     _, companions = _negations(texts.negations, texts.twins, texts.choice)
-    return replace(companions, long=(texts.long.text,))
+    return replace(companions, long=(texts.long.text,), tags=names_of(scene))
+
+
+def names_of(scene: Scene) -> tuple[str, ...]:
+    """Of its things, each once."""
+    return tuple(dict.fromkeys(thing.name for thing in scene.things))
 
 
 def _negations(

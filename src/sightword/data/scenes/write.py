@@ -85,7 +85,7 @@ def _write_pictures(
         for index, scene in made:
             texts = texts_of(scenes, index)
             label = scene.things[0].name if scenes.things == (1, 1) else ""
-            told = {"texts": text_record(texts), RECORD: companions_record(companions_of(texts))}
+            told = {"texts": text_record(texts), RECORD: companions_record(companions_of(scene, texts))}
             members = _scene(scene, coco.name, texts.short.text, told, label)
             coco.add(scene, shards.add(members))
     return coco.pictures, coco.instances
