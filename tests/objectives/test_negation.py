@@ -183,3 +183,29 @@ def test_each_true_text_is_chosen_among_the_false_ones(told: Tensor):
                 terms[name].append(-logits.log_softmax(dim=0)[0])
     expected = 3.0 / 2 * sum(torch.stack(some).mean() for some in terms.values())
     assert_same(loss, expected, found, wanted, 1e-10)
+
+
+def test_questions_of_any_number_of_options() -> None:
+    image, *_ = vectors()
+    counts = [4, 0, 2, 1, 3, 0, 4]
+    options = F.normalize(torch.randn(sum(counts), D, dtype=torch.float64), dim=1).requires_grad_()
+    scale, loss, expected, at = scale_of(9.0), OmniNegCLIP(NegationWeights(presence=0, stage2=0, mcq=2.0)), [], 0
+    for row, count in enumerate(counts):
+        if count:
+            logits = scale * options[at : at + count] @ image[row]
+            expected.append(F.cross_entropy(logits[None], torch.tensor([0])))
+        at += count
+    found = loss(image, image, scale, None, None, None, None, (options, torch.tensor(counts)))
+    wanted = 2 * torch.stack(expected).mean()
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-12)
+    for ours, theirs in zip(
+        *(torch.autograd.grad(one, (image, options, scale)) for one in (found, wanted)), strict=True
+    ):
+        assert torch.allclose(ours, theirs, atol=1e-12)
+
+
+def test_without_a_question_there_is_nothing_to_answer() -> None:
+    image, *_ = vectors()
+    loss = OmniNegCLIP(NegationWeights(presence=0, stage2=0, mcq=2.0))
+    nothing = (image.new_zeros(0, D), torch.zeros(B, dtype=torch.int64))
+    assert loss(image, image, 9.0, None, None, None, None, nothing) == 0

@@ -37,6 +37,7 @@ from tests.training.test_loop import PAGE, StopError, equal, interrupt_after, we
 from tests.training.test_ranks import finish, same, start
 
 LOSSES = ("omni-neg", "negclip")  # con-clip is negclip with other texts
+MCQ = "training.negation.mcq=1"
 OTHER = dict(zip(COLOURS, [*COLOURS][1:] + [*COLOURS][:1], strict=True))
 
 
@@ -50,6 +51,7 @@ def told(pairs: PairList) -> PairList:
             denied=(f"a {shape} that is not {colour}", f"no {colour} {shape}"),
             absent=(f"a {shape} that is not {OTHER[colour]}", f"no {OTHER[colour]} {shape}"),
             foils=(f"a {OTHER[colour]} {shape}",),
+            mcq=(f"a {colour} {shape}", f"a {OTHER[colour]} {shape}", f"no {colour} {shape}")[: 2 + number % 2],
         )
         found.append(replace(pair, companions=companions if number % 4 else None))
     return PairList(found)
@@ -68,13 +70,13 @@ def losses(folder: Path) -> list[float]:
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_run_goes_on_and_goes_in_pieces(recipe: Callable[..., Recipe], told: PairList, tmp_path: Path, loss: str):
-    asked = f"training.loss={loss}"
-    train(recipe(asked), tmp_path / "whole", told)
+    asked = [f"training.loss={loss}", *([MCQ] if loss == "omni-neg" else [])]
+    train(recipe(*asked), tmp_path / "whole", told)
     with pytest.raises(StopError):
-        train(recipe(asked), tmp_path / "cut", told, validate=interrupt_after(2))
-    train(recipe(asked), tmp_path / "cut", told)
+        train(recipe(*asked), tmp_path / "cut", told, validate=interrupt_after(2))
+    train(recipe(*asked), tmp_path / "cut", told)
     assert equal(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
-    train(recipe(asked, "training.micro_batch=5"), tmp_path / "pieces", told)
+    train(recipe(*asked, "training.micro_batch=5"), tmp_path / "pieces", told)
     assert losses(tmp_path / "pieces") == pytest.approx(losses(tmp_path / "whole"), rel=1e-4)
 
 
@@ -84,7 +86,7 @@ def test_ranks_make_the_run_of_one(recipe: Callable[..., Recipe], told: PairList
         {"path": str(pair.image), "text": pair.texts[0], **companions_record(pair.companions)} for pair in told.pairs
     ]
     table.write_text("\n".join(map(json.dumps, rows)))
-    changes = ["training.steps=4", "training.loss=omni-neg", "training.lr=1e-4", "training.batch_size=15"]
+    changes = ["training.steps=4", "training.loss=omni-neg", MCQ, "training.lr=1e-4", "training.batch_size=15"]
     ranks = start(2, tmp_path / "recipe.toml", table, tmp_path / "two", ["data.workers=0", *changes])
     train(recipe(*changes), tmp_path / "one", read_pairs(table))
     for code, text in finish(ranks):
@@ -106,7 +108,7 @@ def test_a_refused_step_is_computed_again_to_the_bit(
     recipe: Callable[..., Recipe], told: PairList, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(guard_module, "_FIRST", 2)
-    resolved = recipe("training.loss=omni-neg", "training.steps=40", "training.spike=1.02")
+    resolved = recipe("training.loss=omni-neg", MCQ, "training.steps=40", "training.spike=1.02")
     with pytest.raises(SightwordError, match="was not taken"):
         train(resolved, tmp_path / "run", told)
     (file,) = (tmp_path / "run").glob("bad-step-*.pt")
@@ -143,7 +145,9 @@ def test_only_what_has_a_weight_is_asked_for(recipe: Callable[..., Recipe]):
         "denied", "absent", "foils",
     )  # fmt: skip
     assert recipe("training.loss=omni-neg", "training.negation.presence=0").training.kinds == ("absent",)
-    assert recipe().training.kinds == ()
+    assert recipe().training.kinds == recipe().training.listed == ()
+    assert recipe("training.loss=omni-neg", MCQ).training.listed == ("mcq",)
+    assert recipe("training.loss=omni-neg", MCQ, "training.tag_loss=1").training.listed == ("tags", "mcq")
 
 
 CLIP = DualEncoderConfig(

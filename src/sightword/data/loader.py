@@ -24,10 +24,10 @@ from sightword.data.pairs import (
     Beside,
     DataKind,
     Kind,
+    Listed,
     Pair,
     Skipped,
     Source,
-    Tags,
     Truth,
     label_id,
 )
@@ -43,7 +43,8 @@ _SMALLEST = 1024  # bytes; a source of so many small pictures is not even looked
 @dataclass(frozen=True)
 class Sample:
     """One pair as one epoch sees it. beside: a sentence and the text in it, of each kind that is asked for; two empty
-    ones where the pair has none. tags: a sentence and the name in it, of each of the pair's."""
+    ones where the pair has none. listed: of each kind of which all are, a
+    sentence and the text in it, of each."""
 
     pixels: Picture
     text: str
@@ -55,7 +56,7 @@ class Sample:
     labels: tuple[str, ...] = ()
     mask: NDArray[np.int16] | None = None
     beside: tuple[tuple[str, str], ...] = ()
-    tags: tuple[tuple[str, str], ...] = ()
+    listed: tuple[tuple[tuple[str, str], ...], ...] = ()
     kind: DataKind = "captions"
 
 
@@ -65,7 +66,7 @@ class Loader:
     of a pair is taken; the others share the rest. workers: threads that read ahead; with none, a batch is read when it
     is asked for, by whoever asks. batch_size: of all ranks together; a batch holds the rows of this rank alone.
     lanes: a divisor of it; the rows of each come from blocks of its own (see `sightword.data.order`). kinds: of the
-    pairs' companions, of which a batch holds one each. tags: whether it holds all of these, too. kept: pictures of
+    pairs' companions, of which a batch holds one each. listed: those of which it holds all. kept: pictures of
     this source that stay in memory  (`keep_pictures`). unread: where no picture is opened at all, as their vectors are
     known (`training.seen`): the  places of those that have none."""
 
@@ -83,7 +84,7 @@ class Loader:
     ranks: int = 1
     lanes: int = 1
     kinds: tuple[Kind, ...] = ()
-    tags: bool = False
+    listed: tuple[Kind, ...] = ()
     kept: KeptPictures | None = None
     unread: frozenset[int] | None = None
     _walk: Walk = field(init=False)
@@ -145,10 +146,14 @@ class Loader:
         labels = () if mask is None else pair.texts
         draw = int(rng.integers(2**62))
         beside = self._beside(pair, template, rng) if self.kinds else ()
-        named = pair.companions.tags if self.tags and pair.companions else ()
-        tags = tuple((template.replace("{}", name), name) for name in named)
+        listed = tuple(
+            tuple(
+                (template.replace("{}", text), text) for text in (pair.companions.of(kind) if pair.companions else ())
+            )
+            for kind in self.listed
+        )
         text = template.replace("{}", caption)
-        return Sample(pixels, text, caption, pair.name, pair.key, draw, index, labels, mask, beside, tags, pair.kind)
+        return Sample(pixels, text, caption, pair.name, pair.key, draw, index, labels, mask, beside, listed, pair.kind)
 
     def _look(
         self, pair: Pair, index: int, frame: Frame, rng: np.random.Generator
@@ -207,15 +212,16 @@ class Loader:
             places=tuple(sample.place for sample in samples),
             truth=_truth(samples),
             beside={kind: self._of_kind(samples, number) for number, kind in enumerate(self.kinds)},
-            tags=self._tags(samples) if self.tags else None,
+            listed={kind: self._list(samples, number) for number, kind in enumerate(self.listed)},
         )
 
-    def _tags(self, samples: Sequence[Sample]) -> Tags:
-        found = [tag for sample in samples for tag in sample.tags]
-        return Tags(
-            self.tokenizer([text for text, _ in found], truncate=True, kinds=["labels"] * len(found)),
-            torch.tensor([label_id(name) for _, name in found], dtype=torch.int64),
-            torch.tensor([len(sample.tags) for sample in samples], dtype=torch.int64),
+    def _list(self, samples: Sequence[Sample], number: int) -> Listed:
+        kind: DataKind = "labels" if self.listed[number] == "tags" else "captions"
+        found = [text for sample in samples for text in sample.listed[number]]
+        return Listed(
+            self.tokenizer([sentence for sentence, _ in found], truncate=True, kinds=[kind] * len(found)),
+            torch.tensor([label_id(text) for _, text in found], dtype=torch.int64),
+            torch.tensor([len(sample.listed[number]) for sample in samples], dtype=torch.int64),
         )
 
     def _of_kind(self, samples: Sequence[Sample], number: int) -> Beside:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-Kind: TypeAlias = Literal["denied", "absent", "foils", "long", "tags"]
+Kind: TypeAlias = Literal["denied", "absent", "foils", "long", "tags", "mcq"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 # What the texts of a source are: what people wrote about each picture, or the names of classes.
 DataKind: TypeAlias = Literal["captions", "labels"]
@@ -34,7 +34,8 @@ class Companions:
     affirm the other, which is not there either). absent: true; they deny something that could be there and is not
     (absence negation). foils: false, and no negations: words in another order, another name or
     colour. long: true, of 60 words and more; the pair's own texts are then the short ones. tags: the names of all that
-    is in the picture; a name that is not among them, but among those of other pictures, is false.
+    is in the picture; a name that is not among them, but among those of other pictures, is false. mcq: the options of a
+    multiple-choice question; the first is true, the others are false.
     """
 
     denied: tuple[str, ...] = ()
@@ -42,6 +43,7 @@ class Companions:
     foils: tuple[str, ...] = ()
     long: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    mcq: tuple[str, ...] = ()
 
     def of(self, kind: Kind) -> tuple[str, ...]:
         texts: tuple[str, ...] = getattr(self, kind)
@@ -239,24 +241,24 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True)
-class Tags:
-    """All names of what each picture shows, picture after picture. tokens: of the names [P]; labels: int64 [P], equal
-    for equal names; counts: int64 [B], how many each picture has, 0 where it is not known."""
+class Listed:
+    """All companions of a kind, pair after pair. tokens: of the texts [P]; labels: int64 [P], equal for equal texts;
+    counts: int64 [B], how many each pair has."""
 
     tokens: Tokens
     labels: Tensor
     counts: Tensor
 
-    def to(self, device: torch.device | str) -> Tags:
-        return Tags(
+    def to(self, device: torch.device | str) -> Listed:
+        return Listed(
             self.tokens.to(device),
             self.labels.to(device, non_blocking=True),
             self.counts.to(device, non_blocking=True),
         )
 
-    def rows(self, rows: slice) -> Tags:
-        names = slice(*(int(self.counts[:place].sum()) for place in rows.indices(len(self.counts))[:2]))
-        return Tags(self.tokens.rows(names), self.labels[names], self.counts[rows])
+    def rows(self, rows: slice) -> Listed:
+        texts = slice(*(int(self.counts[:place].sum()) for place in rows.indices(len(self.counts))[:2]))
+        return Listed(self.tokens.rows(texts), self.labels[texts], self.counts[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,8 +285,8 @@ class Batch:
     look at, all where there is none; texts: what the tokens are of; places: of the pairs in their source; theirs: a
     teacher's unit vectors of the images and of the texts, [B, E] each; seen: the model's own of the images, [B, D],
     where its image tower is locked and they are kept: the images then have no pixels; truth: what is at each pixel,
-    where the pairs have masks; beside: of each kind that the loss asks for, one of the pair's companions; tags: all of
-    theirs, where a loss asks for them."""
+    where the pairs have masks; beside: of each kind that the loss asks for, one of the pair's companions; listed: of
+    other kinds all of them."""
 
     images: Tensor
     tokens: Tokens
@@ -299,7 +301,7 @@ class Batch:
     seen: Tensor | None = None
     truth: Truth | None = None
     beside: Mapping[Kind, Beside] = field(default_factory=dict)
-    tags: Tags | None = None
+    listed: Mapping[Kind, Listed] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> Batch:
         return replace(
@@ -313,7 +315,7 @@ class Batch:
             seen=None if self.seen is None else self.seen.to(device),
             truth=None if self.truth is None else self.truth.to(device),
             beside={kind: texts.to(device) for kind, texts in self.beside.items()},
-            tags=None if self.tags is None else self.tags.to(device),
+            listed={kind: texts.to(device) for kind, texts in self.listed.items()},
         )
 
     def rows(self, rows: slice) -> Batch:
@@ -332,7 +334,7 @@ class Batch:
             seen=None if self.seen is None else self.seen[rows],
             truth=None if self.truth is None else self.truth.rows(rows),
             beside={kind: texts.rows(rows) for kind, texts in self.beside.items()},
-            tags=None if self.tags is None else self.tags.rows(rows),
+            listed={kind: texts.rows(rows) for kind, texts in self.listed.items()},
         )
 
     def __len__(self) -> int:

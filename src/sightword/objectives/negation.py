@@ -4,7 +4,7 @@ that is there (presence-based negation), and with something denied that is not (
 
     presence = (CE(s I [T ; N]^T) + CE(s T I^T) + mean CE(s [i.t, i.n], 0)) / 3
     absence  = InfoNCE(I, A) + original * InfoNCE(I, T) + text * mean max(0, t.a + margin)
-    L        = presence + stage2 * absence + choice * which
+    L        = presence + stage2 * absence + choice * which + mcq * question
 
 Both in each step. The paper's text leaves the formulas open; these are those of the authors' code, and so are the
 weights that are there by default. InfoNCE is symmetric, with half of each direction. The hinge is of cosines, without
@@ -15,7 +15,9 @@ texts that affirm, each picture chooses between each of its true texts t, a and 
 
     which    = (mean CE(s [i.t, i.n, i.f], 0) + mean CE(s [i.a, i.n, i.f], 0)) / 2
 
-so that of what denies and of what affirms as much is true as false: neither is a cue.
+so that of what denies and of what affirms as much is true as false: neither is a cue. `question` is what NegBench does
+train with: the cross-entropy of each picture's choice of the true one among the options of a question of its own,
+the first of them (mcq = 0).
 
 Deviations: one batch has captions of both kinds, where the authors read one of each kind from two data sets. Equal
 captions are positives of each other, as everywhere in this package. A pair may lack either text: it then has no part in
@@ -44,7 +46,8 @@ from sightword.objectives.tiles import full
 @dataclass(frozen=True)
 class NegationWeights:
     """presence, stage2: of the two losses. pairwise: of the presence loss's last term. original, text: of the absence
-    loss's last two, and the margin of the last. choice: of the choice between true and false texts."""
+    loss's last two, and the margin of the last. choice: of the choice between true and false texts. mcq: of that among
+    the options of a question."""
 
     presence: float = 1.0
     pairwise: float = 1.0
@@ -53,11 +56,13 @@ class NegationWeights:
     text: float = 1.0
     margin: float = 0.9
     choice: float = 0.0
+    mcq: float = 0.0
 
 
 class OmniNegCLIP:
     """image_BD, text_BD, scale, labels, group: as for InfoNCE. denied, absent, foils: unit vectors [B, D] of these
-    texts, and labels [B] of them, NO_LABEL where a pair has none; None where the weights of their losses are 0."""
+    texts, and labels [B] of them, NO_LABEL where a pair has none; None where the weights of their losses are 0. mcq:
+    unit vectors [P, D] of the options of all pairs, pair after pair, the true one first, and how many each has [B]."""
 
     def __init__(self, weights: NegationWeights = NegationWeights(), group: dist.ProcessGroup | None = None) -> None:
         self.weights, self.ranks = weights, Ranks(group)
@@ -72,6 +77,7 @@ class OmniNegCLIP:
         denied: tuple[Tensor, Tensor] | None,
         absent: tuple[Tensor, Tensor] | None,
         foils: tuple[Tensor, Tensor] | None = None,
+        mcq: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         loss = image_BD.new_zeros((), dtype=full(image_BD).dtype)
         if self.weights.presence and denied is not None:
@@ -82,7 +88,18 @@ class OmniNegCLIP:
             true, false = (text_BD, None), [texts for texts in (denied, foils) if texts is not None]
             for text, marks in (true, absent) if absent is not None else (true,):
                 loss = loss + self.weights.choice / 2 * self._choice(image_BD, text, marks, scale, false)
+        if self.weights.mcq and mcq is not None:
+            loss = loss + self.weights.mcq * self._question(image_BD, *mcq, scale)
         return loss
+
+    def _question(self, image_BD: Tensor, option_PD: Tensor, counts_B: Tensor, scale: Tensor | float) -> Tensor:
+        """Of pairs that have options."""
+        row_P = torch.arange(len(counts_B), device=counts_B.device).repeat_interleave(counts_B)
+        place_P = torch.arange(len(row_P), device=row_P.device) - (counts_B.cumsum(0) - counts_B)[row_P]
+        score_P = scale * (full(image_BD)[row_P] * full(option_PD)).sum(dim=1)
+        width = int(counts_B.max()) if len(counts_B) else 0
+        logits = score_P.new_full((len(counts_B), width), -torch.inf).index_put((row_P, place_P), score_P)[counts_B > 0]
+        return self._mean(logits.logsumexp(dim=1) - logits[:, 0] if width else score_P)
 
     def _choice(
         self,

@@ -43,7 +43,7 @@ def backward_in_pieces(
     image, text = torch.cat([terms.image for terms in found]), torch.cat([terms.text for terms in found])
     bias, more = found[-1].bias, found[-1].more
     beside = {kind: torch.cat([terms.beside[kind] for terms in found]) for kind in found[-1].beside}
-    tags = [terms.tags for terms in found if terms.tags is not None]
+    listed = {kind: torch.cat([terms.listed[kind] for terms in found]) for kind in found[-1].listed}
     leaves = Terms(
         image=_leaf(image),
         text=_leaf(text),
@@ -51,11 +51,11 @@ def backward_in_pieces(
         bias=None if bias is None else _leaf(bias),
         more=None if more is None else _leaf(more),
         beside={kind: _leaf(vectors) for kind, vectors in beside.items()},
-        tags=_leaf(torch.cat(tags)) if tags else None,
+        listed={kind: _leaf(vectors) for kind, vectors in listed.items()},
     )
     loss = loss_of(leaves)
     loss.backward()
-    place = named = 0
+    place, places = 0, dict.fromkeys(leaves.listed, 0)
     for piece, state in zip(pieces, states, strict=True):
         last = piece is pieces[-1]
         rows = slice(place, place + len(piece))
@@ -65,9 +65,9 @@ def backward_in_pieces(
             live = shared(piece, again=True)
             received = [(live.image, _gradient(leaves.image)[rows]), (live.text, _gradient(leaves.text)[rows])]
             received += [(vectors, _gradient(leaves.beside[kind])[rows]) for kind, vectors in live.beside.items()]
-            if live.tags is not None:
-                received += [(live.tags, _gradient(leaves.tags)[named : named + len(live.tags)])]
-                named += len(live.tags)
+            for kind, vectors in live.listed.items():
+                received += [(vectors, _gradient(leaves.listed[kind])[places[kind] :][: len(vectors)])]
+                places[kind] += len(vectors)
             if last:
                 received += [(live.scale, _gradient(leaves.scale))]
                 received += [(live.bias, _gradient(leaves.bias))] if live.bias is not None else []

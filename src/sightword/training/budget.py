@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from sightword.data.images import ImageSpec
-from sightword.data.pairs import Batch, Beside, Kind, Tags, Tokens
+from sightword.data.pairs import Batch, Beside, Kind, Listed, Tokens
 from sightword.data.tokenizer import Tokenizer
 from sightword.errors import RequestError
 from sightword.objectives.tiles import tile_size
@@ -39,7 +39,7 @@ _TERMS = ("weights", "gradients", "optimizer", "average", "activations", "holes"
 # Of the activations in pieces that the allocator keeps, what lies idle at the height of a later step: 0.6 to 0.9 with
 # glibc, for a ViT and a ResNet of 5 M parameters at batches of 32 to 400.
 _HOLES = 0.75
-_TAGS = 4  # names that a picture comes with, for a guess
+_LISTED = 4  # texts of a kind, where a batch holds all of a pair's: a guess
 _SAMPLE = 1000  # texts whose longest stands for the longest of a batch
 
 
@@ -126,7 +126,7 @@ def step_budget(stepper: Stepper, probe: Batch, training: TrainingRecipe, ahead:
     tile = math.prod(tile_size(rows, whole, device))
     # Vectors and their gradients on both sides, the texts of all ranks, and a tile of logits with two more like it
     # where there are labels; in float32.
-    kinds = 1 + len(probe.beside) + (_TAGS if probe.tags else 0)
+    kinds = 1 + len(probe.beside) + _LISTED * len(probe.listed)
     loss = 4 * (dim * (3 * (1 + kinds) * rows + 3 * kinds * whole) + 3 * tile)
     batch = rows * probe.images[0].numel()
     return Budget(
@@ -168,11 +168,11 @@ def probe_batch(
     texts: Sequence[str],
     device: torch.device,
     companions: Mapping[Kind, Sequence[str]] = MappingProxyType({}),
-    tags: Sequence[str] = (),
+    listed: Mapping[Kind, Sequence[str]] = MappingProxyType({}),
 ) -> Batch:
     """A few rows as large as those of a batch: pictures of noise, and the longest of the texts and of each kind of
-    companions (of some of them, where they are many). tags: the names that pictures come
-    with, where these are trained."""
+    companions (of some of them, where they are many). listed: of kinds of
+    which a batch holds all."""
     rows = max(_ROWS)
 
     def longest(texts: Sequence[str], times: int = 1) -> Tokens:
@@ -185,10 +185,10 @@ def probe_batch(
     labels = torch.arange(2 * rows).reshape(rows, 2)
     draws = torch.zeros(rows, dtype=torch.int64)
     beside = {kind: Beside(longest(found), labels[:, 0]) for kind, found in companions.items()}
-    named = None
-    if tags:
-        named = Tags(longest(tags, _TAGS), labels[:, 0].repeat(_TAGS), torch.full_like(draws, _TAGS))
-    return Batch(images, longest(texts), labels, ("",) * rows, draws, beside=beside, tags=named).to(device)
+    found = {kind: longest(texts, _LISTED) for kind, texts in listed.items()}
+    counts = torch.full_like(draws, _LISTED)
+    all_of = {kind: Listed(tokens, labels[:, 0].repeat(_LISTED), counts) for kind, tokens in found.items()}
+    return Batch(images, longest(texts), labels, ("",) * rows, draws, beside=beside, listed=all_of).to(device)
 
 
 def saves_memory(training: TrainingRecipe) -> bool:
@@ -212,8 +212,8 @@ def _height(encoders: Encoders, batch: Batch, least: int) -> int:
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
     known: list[Any] = [*encoders.parameters(), *encoders.buffers(), *(parameter.grad for parameter in parameters)]
-    named = [] if batch.tags is None else [batch.tags.tokens]
-    for tokens in (batch.tokens, *(texts.tokens for texts in batch.beside.values()), *named):
+    others = [texts.tokens for texts in batch.beside.values()] + [texts.tokens for texts in batch.listed.values()]
+    for tokens in (batch.tokens, *others):
         known += [tokens.ids, tokens.lengths]
     known += [batch.images]
     devices = [batch.images.device] if batch.images.device.type == "cuda" else []

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import torch
 
-from sightword.data.pairs import Batch, Beside, Tags, Tokens
+from sightword.data.pairs import Batch, Beside, Listed, Tokens
 from sightword.training.randomness import random_state_kept
 from sightword.training.step import Stepper
 from sightword.training.views import Views
@@ -54,11 +54,13 @@ def _kinds(probe: Batch, views: Views, rows: int, trims: bool) -> Iterator[Batch
                     kind: Beside(_texts(texts.tokens, count, less * trims, short), draws)
                     for kind, texts in probe.beside.items()
                 }
-                tags = probe.tags
-                if tags is not None:
-                    names = _texts(tags.tokens, 2 * count, less * trims, short)
-                    tags = Tags(names, draws.repeat(2), torch.full_like(draws, 2))
-                told = replace(probe, images=images, tokens=tokens, draws=draws, beside=beside, tags=tags)
+                twice = {
+                    kind: _texts(texts.tokens, 2 * count, less * trims, short) for kind, texts in probe.listed.items()
+                }
+                listed = {
+                    kind: Listed(texts, draws.repeat(2), torch.full_like(draws, 2)) for kind, texts in twice.items()
+                }
+                told = replace(probe, images=images, tokens=tokens, draws=draws, beside=beside, listed=listed)
                 yield views(told, turn)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -22,7 +23,8 @@ from sightword.training.bank import Bank, kept_features
 class Terms(NamedTuple):
     """What a loss is made of. image, text: unit vectors [B, D]. scale, bias (of a sigmoid model): of the logits. more:
     further texts [K, D], which all pictures are held against. beside: unit vectors [B, D] of the companions that the
-    batch holds; of a pair that has none, of nothing (see `Beside.there`). tags: of the names of its `Tags` [P, D]."""
+    batch holds; of a pair that has none, of nothing (see `Beside.there`). listed: of each kind
+    of which the batch holds all of them, [P, D]."""
 
     image: Tensor
     text: Tensor
@@ -30,11 +32,11 @@ class Terms(NamedTuple):
     bias: Tensor | None
     more: Tensor | None
     beside: Mapping[Kind, Tensor]
-    tags: Tensor | None = None
+    listed: Mapping[Kind, Tensor] = MappingProxyType({})
 
     def vectors(self) -> Sequence[Tensor]:
         """Of the batch: all that a loss differentiates the towers by."""
-        return self.image, self.text, *self.beside.values(), *([] if self.tags is None else [self.tags])
+        return self.image, self.text, *self.beside.values(), *self.listed.values()
 
 
 class Encoders(nn.Module):
@@ -56,18 +58,18 @@ class Encoders(nn.Module):
             batch = blank(batch)
         image = text = model.scale.new_empty(0).detach()
         beside: dict[Kind, Tensor] = {}
-        tags: Tensor | None = None
+        listed: Mapping[Kind, Tensor] = {}
         with torch.autocast(batch.images.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             if not again or _trains(model.image):
                 image = self._seen(batch)
             if not again or _trains(model.text):
-                tagged = [] if batch.tags is None else [batch.tags.tokens]
-                besides = [texts.tokens for texts in batch.beside.values()]
-                text, *others = self._encode_texts([batch.tokens, *besides, *tagged])
-                tags = others.pop() if tagged else None
-                beside = {kind: vectors[:rows] for kind, vectors in zip(batch.beside, others, strict=True)}
+                more_texts = [texts.tokens for texts in batch.beside.values()]
+                more_texts += [texts.tokens for texts in batch.listed.values()]
+                text, *others = self._encode_texts([batch.tokens, *more_texts])
+                beside = {kind: vectors[:rows] for kind, vectors in zip(batch.beside, others, strict=False)}
+                listed = dict(zip(batch.listed, others[len(beside) :], strict=True))
         more = self.bank.vectors() if self.bank else None
-        return Terms(image[:rows], text[:rows], model.scale, model.logit_bias, more, beside, tags)
+        return Terms(image[:rows], text[:rows], model.scale, model.logit_bias, more, beside, listed)
 
     def _seen(self, batch: Batch) -> Tensor:
         if batch.seen is not None:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sightword.data.pairs import Batch, Beside, Source, Tags, Tokens, Truth
+from sightword.data.pairs import Batch, Beside, Listed, Source, Tokens, Truth
 from sightword.embedding.embedder import find_device
 from sightword.errors import RequestError, SightwordError
 from sightword.training.folder import RECIPE
@@ -129,17 +129,14 @@ class Guard:
             "beside": {
                 kind: (texts.tokens.ids, texts.tokens.lengths, texts.labels) for kind, texts in batch.beside.items()
             },
-            "tags": None
-            if batch.tags is None
-            else (batch.tags.tokens.ids, batch.tags.tokens.lengths, batch.tags.labels, batch.tags.counts),
+            "listed": {
+                kind: (texts.tokens.ids, texts.tokens.lengths, texts.labels, texts.counts)
+                for kind, texts in batch.listed.items()
+            },
             "choices": None if batch.truth is None else [list(labels) for labels in batch.truth.labels],
             "weights": self.setup.gathered(self.setup.model.state_dict()),
             "random": self._random,
         }
-
-
-def _tags(ids: Tensor, lengths: Tensor, labels: Tensor, counts: Tensor) -> Tags:
-    return Tags(Tokens(ids, lengths), labels, counts)
 
 
 def not_finite(model: nn.Module) -> list[str]:
@@ -181,7 +178,10 @@ def replay(file: str | Path, recipe: Recipe, pairs: Source, device: str = "auto"
             kind: Beside(Tokens(ids, lengths), labels)
             for kind, (ids, lengths, labels) in record.get("beside", {}).items()
         },
-        tags=_tags(*record["tags"]) if record.get("tags") else None,
+        listed={
+            kind: Listed(Tokens(ids, lengths), labels, counts)
+            for kind, (ids, lengths, labels, counts) in record.get("listed", {}).items()
+        },
     )
     setup.look(Path(file).parent)
     setup.teach(Path(file).parent)

@@ -39,8 +39,9 @@ class NegationRecipe(Config):
     """Omni-NegCLIP's weights (objectives/negation.py); 0 leaves a term out. presence, stage2: of the loss about what is
     there and denied, and of that about what is absent and denied. pairwise: in the first, of each picture's choice
     between its caption and the denial. original, text: in the second, of the plain captions, and of the hinge that
-    keeps a caption and its true denial apart by `margin`. choice: no part of the paper: of each picture's choice
-    between what is true of it (its caption, an absence) and what is false (a denial, a foil)."""
+    keeps a caption and its true denial apart by `margin`. choice, mcq: no part of the paper: of each picture's choice
+    between what is true of it (its caption, an absence) and what is false (a denial, a foil), and of its choice of the
+    true one among the options of its multiple-choice question."""
 
     presence: Weight = 1.0
     pairwise: Weight = 1.0
@@ -49,11 +50,12 @@ class NegationRecipe(Config):
     text: Weight = 1.0
     margin: Annotated[float, Field(ge=-1, le=1)] = 0.9
     choice: Weight = 0.0
+    mcq: Weight = 0.0
 
     @model_validator(mode="after")
     def _something_is_asked(self) -> NegationRecipe:
-        if not self.presence and not self.stage2 and not self.choice:
-            raise ValueError("`presence`, `stage2` and `choice` are all 0: nothing is left of the loss")
+        if not any((self.presence, self.stage2, self.choice, self.mcq)):
+            raise ValueError("`presence`, `stage2`, `choice` and `mcq` are all 0: nothing is left of the loss")
         return self
 
     @property

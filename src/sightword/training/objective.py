@@ -61,9 +61,8 @@ def _infonce(infonce: InfoNCE, labelled: bool) -> Objective:
 
 def _tagged(untagged: Objective, tagging: Tagging, weight: float) -> Objective:
     def objective(terms: Terms, batch: Batch, more_labels: Tensor | None) -> Tensor:
-        assert terms.tags is not None
-        assert batch.tags is not None
-        named = tagging(terms.image, terms.tags, terms.scale, batch.tags.labels, batch.tags.counts)
+        tags = batch.listed["tags"]
+        named = tagging(terms.image, terms.listed["tags"], terms.scale, tags.labels, tags.counts)
         return untagged(terms, batch, more_labels) + weight * named
 
     return objective
@@ -90,7 +89,8 @@ def _omni_neg(omni_neg: OmniNegCLIP) -> Objective:
         denied, absent, foils = (
             _beside(terms, batch, kind) if kind in terms.beside else None for kind in ("denied", "absent", "foils")
         )
-        return omni_neg(terms.image, terms.text, terms.scale, batch.labels, denied, absent, foils)
+        mcq = (terms.listed["mcq"], batch.listed["mcq"].counts) if "mcq" in terms.listed else None
+        return omni_neg(terms.image, terms.text, terms.scale, batch.labels, denied, absent, foils, mcq)
 
     return objective
 

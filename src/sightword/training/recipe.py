@@ -166,6 +166,12 @@ class TrainingRecipe(Config):
             return (self.negation or NegationRecipe()).kinds
         return COMPANIONS.get(self.loss or "", ())
 
+    @property
+    def listed(self) -> tuple[Kind, ...]:
+        """Those of which it asks for all that a pair has."""
+        mcq = self.loss == "omni-neg" and self.negation is not None and self.negation.mcq
+        return (*(("tags",) if self.tag_loss else ()), *(("mcq",) if mcq else ()))
+
 
 class RetentionRecipe(Config):
     """What the model should not forget: pairs that no step trains on, whose loss and accuracy stand beside the task's

@@ -16,7 +16,7 @@ from sightword.data.cut import Cut, measure_cut
 from sightword.data.loader import Loader
 from sightword.data.long_texts import with_long
 from sightword.data.masked_pairs import MaskedPairs
-from sightword.data.pairs import Kind, Source
+from sightword.data.pairs import Source
 from sightword.embedding.embedder import Embedder
 from sightword.errors import RequestError
 from sightword.towers.dual import DualEncoder
@@ -157,8 +157,7 @@ def set_up(
     met = dense or inverts(recipe)
     few = {"most": SCENES} if recipe.data.source == "scenes" else {}
     texts = [] if met else training_texts(pairs, recipe.data.templates, recipe.data.first_text < 1, **few)
-    asked: tuple[Kind, ...] = (*training.kinds, *(("tags",) if training.tag_loss else ()))
-    others = companion_texts(pairs, asked, recipe.data.templates, **few)
+    others = companion_texts(pairs, (*training.kinds, *training.listed), recipe.data.templates, **few)
     for kind, found in others.items():
         if not found:
             what = "training.tag_loss" if kind == "tags" else f"training.loss = {training.loss!r}"
@@ -166,7 +165,7 @@ def set_up(
                 f"{what} needs pairs with texts that are {kind!r} (docs/formats.md), and none of these has one"
             )
     built = build(recipe, [*texts, *chain(*others.values())])
-    tags = others.pop("tags", [])
+    listed = {kind: others.pop(kind) for kind in training.listed}
     guide = load_start(training.teacher.name) if training.teacher else None
     if guide:
         built = built.saying(teacher=guide.provenance())
@@ -203,7 +202,7 @@ def set_up(
         workers=recipe.data.workers,
         lanes=recipe.data.lanes,
         kinds=training.kinds,
-        tags=bool(training.tag_loss),
+        listed=training.listed,
         rank=world.rank,
         ranks=world.size,
     )
@@ -216,7 +215,7 @@ def set_up(
         if not names:
             raise RequestError("training.patch_loss needs pictures that say which labels there are in all")
         stepper.name_patches(names)
-    probe = probe_batch(spec, built.tokenizer, texts, device, others, tags)
+    probe = probe_batch(spec, built.tokenizer, texts, device, others, listed)
     probe = with_labels(probe, pairs[0].texts) if dense else probe
     probe = stepper.with_texts(probe) if isinstance(stepper, InversionStepper) else probe
     budget = step_budget(stepper, probe, training, loader.ahead if loader.workers else 0)

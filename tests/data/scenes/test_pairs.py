@@ -46,7 +46,8 @@ def test_no_text_is_of_the_wrong_kind(scenes: Scenes):
             assert len(pair.texts) - len(own) == (told == "negation")
             assert of(pair, "tags") == tuple(dict.fromkeys(thing.name for thing in scenes[index].things))
             true = [*own, *of(pair, "absent"), *of(pair, "long")]
-            false = [*of(pair, "denied"), *of(pair, "foils")]
+            true += of(pair, "mcq")[:1]
+            false = [*of(pair, "denied"), *of(pair, "foils"), *of(pair, "mcq")[1:]]
             assert all(facts.all_hold(known[text].claims) for text in true)
             assert not any(facts.all_hold(known[text].claims) for text in false)
             for kind in KINDS:
@@ -67,22 +68,10 @@ def test_what_comes_with_a_picture(scenes: Scenes):
         for denied, absent, one in zip(of(negation, "denied"), of(negation, "absent"), texts.negations, strict=False):
             assert (denied, absent) == (one.denied_present.text, one.denied_absent.text)
         assert negation.texts[1] == texts.long.text
-        rest = [negation.texts[6:], *(of(negation, kind)[3:] for kind in ("denied", "absent"))]
-        assert sum(map(len, rest)) <= (2 if texts.choice else 0)
-
-
-def test_each_option_is_told_as_often_falsely_as_truly(word_sprites: Sprites):
-    scenes = Scenes(word_sprites, count=400, size=32, seed=3, things=(2, 4))
-    told = {"affirmation": [0, 0], "hybrid": [0, 0], "negation": [0, 0]}
-    for index in range(len(scenes)):
-        choice, pair = texts_of(scenes, index).choice, ScenePairs(scenes, "negation")[index]
-        if choice:
-            said = [{*pair.texts, *of(pair, "absent")}, {*of(pair, "denied"), *of(pair, "foils")}]
-            for option, kind in zip(choice.options, choice.kinds, strict=True):
-                told[kind] = [count + (option.text in texts) for count, texts in zip(told[kind], said, strict=True)]
-    for truly, falsely in told.values():
-        assert truly + falsely > 100
-        assert abs(truly - falsely) < 3 * (truly + falsely) ** 0.5
+        assert len(negation.texts) == 3 + len(texts.negations)
+        options = [option.text for option in texts.choice.options] if texts.choice else []
+        assert sorted(of(negation, "mcq")) == sorted(options)
+        assert not texts.choice or of(negation, "mcq")[0] == options[texts.choice.answer]
 
 
 def test_the_second_look_sees_the_same(scenes: Scenes):

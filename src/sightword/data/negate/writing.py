@@ -42,6 +42,7 @@ class Writer:
                 "option_names": texts,
                 "option_there": pyarrow.list_(pyarrow.bool_()),
                 "answer": pyarrow.int8(),
+                "mcq": texts,
             },
             metadata={"format": "sightword-negated/1"},
         )
@@ -72,6 +73,7 @@ class Writer:
                 "option_names": options.names if options else (),
                 "option_there": options.there if options else (),
                 "answer": options.answer if options else None,
+                "mcq": _true_first(options) if options else (),
             }
         )
         self.rows += 1
@@ -99,3 +101,9 @@ class Writer:
         if kind is None:
             self._flush()
         self._file.close()
+
+
+def _true_first(options: Options) -> Sequence[str]:
+    """As training asks for them (docs/formats.md, Companions)."""
+    texts = [*options.texts]
+    return texts.pop(options.answer), *texts

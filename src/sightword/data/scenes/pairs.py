@@ -17,7 +17,7 @@ from sightword.data.scenes.texts import SceneTexts, choice_of, negations_of, twi
 from sightword.data.scenes.twins import Twins
 
 Told: TypeAlias = Literal["short", "long", "negation"]
-_Texts: TypeAlias = tuple[tuple[str, ...], Companions | None]
+_Texts: TypeAlias = tuple[tuple[str, ...], Companions]
 
 
 class ScenePairs:
@@ -26,7 +26,7 @@ class ScenePairs:
     `negation`: after the short one, further captions that deny nothing, so that what a run holds on to is not short
     captions alone: the long one, the name of one of the things, and three that affirm something. As companions three
     that deny what is there, three that deny what is not, the three of each in the same words; and false ones of other
-    names, colours, places. Of four options about two things, the true one and a false one are among them.
+    names, colours, places; and four options about two things, as their `mcq`.
 
     What was told of a scene is remembered: it costs more to make than the scene.
     """
@@ -78,13 +78,14 @@ class ScenePairs:
             return (short,), Companions(long=(long,), tags=names)
         name = names[int(rng.integers(len(names)))]
         negations, choice = negations_of(self.scenes, facts, index), choice_of(self.scenes, facts, index)
-        affirmed, companions = _negations(negations, twins_of(self.scenes, facts, index), choice)
+        companions = _negations(negations, twins_of(self.scenes, facts, index), choice)
+        affirmed = (one.affirmed.text for one in negations)
         return (short, long, name, *affirmed), replace(companions, tags=names)
 
 
 def companions_of(scene: Scene, texts: SceneTexts) -> Companions:
     """Of all kinds."""
-    _, companions = _negations(texts.negations, texts.twins, texts.choice)
+    companions = _negations(texts.negations, texts.twins, texts.choice)
     return replace(companions, long=(texts.long.text,), tags=names_of(scene))
 
 
@@ -93,20 +94,15 @@ def names_of(scene: Scene) -> tuple[str, ...]:
     return tuple(dict.fromkeys(thing.name for thing in scene.things))
 
 
-def _negations(
-    negations: Sequence[Negation], twins: Sequence[Twins], choice: MultipleChoice | None
-) -> tuple[Sequence[str], Companions]:
-    """Texts that affirm something that is there, and the companions."""
-    affirmed = [one.affirmed.text for one in negations]
-    denied = [one.denied_present.text for one in negations]
-    absent = [one.denied_absent.text for one in negations]
-    foils = [one.affirmed_absent.text for one in negations]
+def _negations(negations: Sequence[Negation], twins: Sequence[Twins], choice: MultipleChoice | None) -> Companions:
+    """What of a scene's companions denies, and what stands against it."""
+    options = [option.text for option in choice.options] if choice else []
     if choice:
-        # The options stand in any order: the one behind the answer is any of the false ones, and each of the four is
-        # told as often falsely as truly.
-        for place, affirms, denies in ((choice.answer, affirmed, absent), (choice.answer + 1, foils, denied)):
-            place %= len(choice.options)
-            texts = affirms if choice.kinds[place] == "affirmation" else denies
-            texts.append(choice.options[place].text)
-    foils += [one.false.text for one in twins if one.change != "negation"]
-    return affirmed, Companions(denied=tuple(denied), absent=tuple(absent), foils=tuple(foils))
+        options.insert(0, options.pop(choice.answer))
+    foils = [one.affirmed_absent.text for one in negations]
+    return Companions(
+        denied=tuple(one.denied_present.text for one in negations),
+        absent=tuple(one.denied_absent.text for one in negations),
+        foils=(*foils, *(one.false.text for one in twins if one.change != "negation")),
+        mcq=tuple(options),
+    )
