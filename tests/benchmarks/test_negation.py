@@ -19,7 +19,7 @@ def test_every_variant_is_a_recipe_of_its_own(tmp_path: Path) -> None:
     groups = variants(12)
     every = chosen([], groups)
     assert [*every] == [name for group in GROUPS for name in groups[group]]
-    assert len(every) == 23
+    assert len(every) == 25
     recipes = {name: recipe_of(tmp_path, 0, tmp_path, changes).model_dump_json() for name, changes in every.items()}
     assert len({*recipes.values()}) == len(recipes)
     assert len({folder_of(tmp_path, name, 0) for name in every}) == len(every)

@@ -59,6 +59,8 @@ def test_what_is_denied_is_so(made: Table) -> None:
             assert row["option_there"] == [x in present, y in present]
             kinds = {(True, True): "affirmation", (False, False): "negation"}
             assert row["option_kinds"][row["answer"]] == kinds.get(tuple(row["option_there"]), "hybrid")
+            assert row["mcq"][0] == row["options"][row["answer"]]
+            assert sorted(row["mcq"]) == sorted(row["options"])
             assert sorted(row["option_kinds"]) == ["affirmation", "hybrid", "hybrid", "negation"]
 
 
