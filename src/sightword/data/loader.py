@@ -43,8 +43,7 @@ _SMALLEST = 1024  # bytes; a source of so many small pictures is not even looked
 @dataclass(frozen=True)
 class Sample:
     """One pair as one epoch sees it. beside: a sentence and the text in it, of each kind that is asked for; two empty
-    ones where the pair has none. listed: of each kind of which all are, a
-    sentence and the text in it, of each."""
+    ones where the pair has none. listed: of each kind of which all are, a sentence and the text in it, of each."""
 
     pixels: Picture
     text: str
@@ -66,9 +65,9 @@ class Loader:
     of a pair is taken; the others share the rest. workers: threads that read ahead; with none, a batch is read when it
     is asked for, by whoever asks. batch_size: of all ranks together; a batch holds the rows of this rank alone.
     lanes: a divisor of it; the rows of each come from blocks of its own (see `sightword.data.order`). kinds: of the
-    pairs' companions, of which a batch holds one each. listed: those of which it holds all. kept: pictures of
-    this source that stay in memory  (`keep_pictures`). unread: where no picture is opened at all, as their vectors are
-    known (`training.seen`): the  places of those that have none."""
+    pairs' companions, of which a batch holds one each. listed: those of which it holds all. kept: pictures of this
+    source that stay in memory (`keep_pictures`). unread: where no picture is opened at all, as their vectors are known
+    (`training.seen`): the places of those that have none."""
 
     source: Source
     tokenizer: Tokenizer

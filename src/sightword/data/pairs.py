@@ -32,10 +32,10 @@ class Companions:
 
     denied: false; they deny something that is there (presence negation; or, of two things, one that is not there, and
     affirm the other, which is not there either). absent: true; they deny something that could be there and is not
-    (absence negation). foils: false, and no negations: words in another order, another name or
-    colour. long: true, of 60 words and more; the pair's own texts are then the short ones. tags: the names of all that
-    is in the picture; a name that is not among them, but among those of other pictures, is false. mcq: the options of a
-    multiple-choice question; the first is true, the others are false.
+    (absence negation). foils: false, and no negations: words in another order, another name or colour. long: true, of
+    60 words and more; the pair's own texts are then the short ones. tags: the names of all that is in the picture; a
+    name that is not among them, but among those of other pictures, is false. mcq: the options of a multiple-choice
+    question; the first is true, the others are false.
     """
 
     denied: tuple[str, ...] = ()

@@ -23,8 +23,8 @@ from sightword.training.bank import Bank, kept_features
 class Terms(NamedTuple):
     """What a loss is made of. image, text: unit vectors [B, D]. scale, bias (of a sigmoid model): of the logits. more:
     further texts [K, D], which all pictures are held against. beside: unit vectors [B, D] of the companions that the
-    batch holds; of a pair that has none, of nothing (see `Beside.there`). listed: of each kind
-    of which the batch holds all of them, [P, D]."""
+    batch holds; of a pair that has none, of nothing (see `Beside.there`). listed: of each kind of which the batch holds
+    all of them, [P, D]."""
 
     image: Tensor
     text: Tensor
