@@ -59,7 +59,7 @@ def variants(blocks: int) -> dict[str, dict[str, tuple[str, ...]]]:
     """Changes of the recipe, by group and name. blocks: of the text tower. The recipe as it is is `front, as released`,
     too; the released code's middle and back are the second and the last third."""
     third = blocks // 3
-    # The recipe's own text is 0, its choice and mcq 3: the hinge's margin says something only with a weight of the hinge.
+    # The recipe's own text is 0, its choice and mcq 3: the hinge's margin only says something with a weight of it.
     terms = {"pairwise": (0,), "text": (0.3, 1, 3), "stage2": (0, 0.5, 2), "choice": (0, 1), "mcq": (0, 1)}
     hinge = "training.negation.text=1"
     return {
