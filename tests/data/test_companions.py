@@ -202,3 +202,33 @@ def test_lines_that_are_no_json_are_named(tmp_path: Path, line: str, message: st
     (tmp_path / "pairs.jsonl").write_text('{"path": "0.png", "text": "a cat"}\n' + line)
     with pytest.raises(RequestError, match=f"line 2: {message}"):
         open_pairs(str(tmp_path / "pairs.jsonl"))
+
+
+def test_texts_that_only_affirm_are_texts_of_the_pair(tmp_path: Path):
+    draw("red", "disc", 1).save(tmp_path / "a.png")
+    row = {"path": "a.png", "text": "a cat", "affirmed": ["a cat and a mat", "a mat"], "foils": ["a cat and a dog"] * 2}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(row))
+    pack(str(tmp_path / "pairs.jsonl"), tmp_path / "shards")
+    image = (tmp_path / "a.png").read_bytes()
+    table = pyarrow.Table.from_pylist([{"key": "a", "image": image, "text": "a cat", "affirmed": row["affirmed"]}])
+    pyarrow.parquet.write_table(table, tmp_path / "bytes.parquet")
+    for place in ("pairs.jsonl", "shards", "bytes.parquet"):
+        (pair,) = open_pairs(str(tmp_path / place))
+        assert pair.texts == ("a cat", "a cat and a mat", "a mat")
+
+
+def test_a_batch_holds_all_of_a_kind_pair_after_pair(tokenizer: Tokenizer):
+    told = [("a", "b"), (), ("b",), ("c", "a", "d")]
+    pairs = [replace(PAIRS[number], companions=Companions(tags=names)) for number, names in enumerate(told)]
+    pairs[1] = replace(pairs[1], companions=None)
+    spec = ImageSpec(size=16)
+    listed = Loader(PairList(pairs), tokenizer, spec, Augment(), 4, seed=3, templates=("the {}",), listed=("tags",))
+    (batch,) = take(listed, 1)
+    names = [name for key in batch.keys for name in told[int(key)]]
+    tags = batch.listed["tags"]
+    assert torch.equal(tags.tokens.ids, tokenizer([f"the {name}" for name in names]).ids)
+    assert tags.labels.tolist() == [label_id(name) for name in names]
+    assert tags.counts.tolist() == [len(told[int(key)]) for key in batch.keys]
+    parts = [batch.rows(rows).listed["tags"] for rows in (slice(0, 1), slice(1, 3), slice(3, None))]
+    assert torch.equal(torch.cat([part.labels for part in parts]), tags.labels)
+    assert [len(part.tokens) for part in parts] == [int(part.counts.sum()) for part in parts]

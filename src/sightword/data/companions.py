@@ -19,6 +19,11 @@ def read_companions(values: Mapping[str, Any]) -> Companions | None:
     return Companions(**found) if any(found.values()) else None
 
 
+def own_texts(text: str, companions: Companions | None) -> tuple[str, ...]:
+    """The texts of a pair: its own, and those that only affirm, which are as true of its picture."""
+    return (text, *companions.affirmed) if companions else (text,)
+
+
 def companions_record(companions: Companions | None) -> dict[str, list[str]]:
     """What `read_companions` reads; nothing for kinds that there are none of."""
     return {kind: [*texts] for kind in KINDS if companions and (texts := companions.of(kind))}

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sightword.data.companions import read_companions
+from sightword.data.companions import own_texts, read_companions
 from sightword.data.pairs import KINDS, Companions, Pair, PairList, Skipped, is_image_file
 from sightword.data.tables import PATH_COLUMNS, TEXT_COLUMNS, open_table
 from sightword.errors import RequestError
@@ -148,6 +148,6 @@ def _add(
 ) -> None:
     text = " ".join(text.split())
     if text:
-        pairs.append(Pair(image=image, texts=(text,), key=key, companions=companions))
+        pairs.append(Pair(image=image, texts=own_texts(text, companions), key=key, companions=companions))
     else:
         skipped.append(Skipped(key, "its text is empty"))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-Kind: TypeAlias = Literal["denied", "absent", "foils", "long", "tags", "mcq"]
+Kind: TypeAlias = Literal["denied", "absent", "foils", "affirmed", "long", "tags", "mcq"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 # What the texts of a source are: what people wrote about each picture, or the names of classes.
 DataKind: TypeAlias = Literal["captions", "labels"]
@@ -32,8 +32,9 @@ class Companions:
 
     denied: false; they deny something that is there (presence negation; or, of two things, one that is not there, and
     affirm the other, which is not there either). absent: true; they deny something that could be there and is not
-    (absence negation). foils: false, and no negations: words in another order, another name or colour. long: true, of
-    60 words and more; the pair's own texts are then the short ones. tags: the names of all that is in the picture; a
+    (absence negation). foils: false, and no negations: words in another order, another name or colour. affirmed: true;
+    they affirm something that is there, in the words of foils. A source adds them to the pair's own texts. long: true,
+    of 60 words and more; the pair's own texts are then the short ones. tags: the names of all that is in the picture; a
     name that is not among them, but among those of other pictures, is false. mcq: the options of a multiple-choice
     question; the first is true, the others are false.
     """
@@ -41,6 +42,7 @@ class Companions:
     denied: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     foils: tuple[str, ...] = ()
+    affirmed: tuple[str, ...] = ()
     long: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     mcq: tuple[str, ...] = ()

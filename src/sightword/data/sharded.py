@@ -21,6 +21,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from sightword.data.companions import own_texts
 from sightword.data.copies import Copy, Kept
 from sightword.data.images import InFile
 from sightword.data.index import ENDINGS, ShardIndex, labels_of, local_copy, open_index
@@ -87,7 +88,7 @@ class ShardedPairs:
             label = self.classes[int(label)] if self.classes else ""
         companions = self.indexes[shard].companions_of(row)
         image, name = ShardImage(self, index), f"{self.names[shard]}/{key}"
-        return Pair(image, (text or label,), name, label, companions=companions)
+        return Pair(image, own_texts(text or label, companions), name, label, companions=companions)
 
     def __iter__(self) -> Iterator[Pair]:
         return map(self.__getitem__, range(len(self)))

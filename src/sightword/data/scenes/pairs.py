@@ -79,8 +79,7 @@ class ScenePairs:
         name = names[int(rng.integers(len(names)))]
         negations, choice = negations_of(self.scenes, facts, index), choice_of(self.scenes, facts, index)
         companions = _negations(negations, twins_of(self.scenes, facts, index), choice)
-        affirmed = (one.affirmed.text for one in negations)
-        return (short, long, name, *affirmed), replace(companions, tags=names)
+        return (short, long, name, *companions.affirmed), replace(companions, tags=names)
 
 
 def companions_of(scene: Scene, texts: SceneTexts) -> Companions:
@@ -95,7 +94,7 @@ def names_of(scene: Scene) -> tuple[str, ...]:
 
 
 def _negations(negations: Sequence[Negation], twins: Sequence[Twins], choice: MultipleChoice | None) -> Companions:
-    """What of a scene's companions denies, and what stands against it."""
+    """The companions of a scene that deny something, and what stands against these."""
     options = [option.text for option in choice.options] if choice else []
     if choice:
         options.insert(0, options.pop(choice.answer))
@@ -104,5 +103,6 @@ def _negations(negations: Sequence[Negation], twins: Sequence[Twins], choice: Mu
         denied=tuple(one.denied_present.text for one in negations),
         absent=tuple(one.denied_absent.text for one in negations),
         foils=(*foils, *(one.false.text for one in twins if one.change != "negation")),
+        affirmed=tuple(one.affirmed.text for one in negations),
         mcq=tuple(options),
     )
