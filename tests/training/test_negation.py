@@ -36,8 +36,12 @@ from tests.training.test_big_batch import Exact
 from tests.training.test_loop import PAGE, StopError, equal, interrupt_after, weights
 from tests.training.test_ranks import finish, same, start
 
-LOSSES = ("omni-neg", "negclip")  # con-clip is negclip with other texts
-MCQ = "training.negation.mcq=1"
+MCQ, TAGS = "training.negation.mcq=1", "training.tag_loss=1"
+LOSSES = {
+    "omni-neg": ("training.loss=omni-neg", MCQ, TAGS),
+    "negclip": ("training.loss=negclip",),  # con-clip is negclip with other texts
+    "sigmoid": ("training.loss=sigmoid", TAGS),
+}
 OTHER = dict(zip(COLOURS, [*COLOURS][1:] + [*COLOURS][:1], strict=True))
 
 
@@ -51,6 +55,7 @@ def told(pairs: PairList) -> PairList:
             denied=(f"a {shape} that is not {colour}", f"no {colour} {shape}"),
             absent=(f"a {shape} that is not {OTHER[colour]}", f"no {OTHER[colour]} {shape}"),
             foils=(f"a {OTHER[colour]} {shape}",),
+            tags=(colour, shape),
             mcq=(f"a {colour} {shape}", f"a {OTHER[colour]} {shape}", f"no {colour} {shape}")[: 2 + number % 2],
         )
         found.append(replace(pair, companions=companions if number % 4 else None))
@@ -70,7 +75,7 @@ def losses(folder: Path) -> list[float]:
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_run_goes_on_and_goes_in_pieces(recipe: Callable[..., Recipe], told: PairList, tmp_path: Path, loss: str):
-    asked = [f"training.loss={loss}", *([MCQ] if loss == "omni-neg" else [])]
+    asked = LOSSES[loss]
     train(recipe(*asked), tmp_path / "whole", told)
     with pytest.raises(StopError):
         train(recipe(*asked), tmp_path / "cut", told, validate=interrupt_after(2))
@@ -86,7 +91,7 @@ def test_ranks_make_the_run_of_one(recipe: Callable[..., Recipe], told: PairList
         {"path": str(pair.image), "text": pair.texts[0], **companions_record(pair.companions)} for pair in told.pairs
     ]
     table.write_text("\n".join(map(json.dumps, rows)))
-    changes = ["training.steps=4", "training.loss=omni-neg", MCQ, "training.lr=1e-4", "training.batch_size=15"]
+    changes = ["training.steps=4", *LOSSES["omni-neg"], "training.lr=1e-4", "training.batch_size=15"]
     ranks = start(2, tmp_path / "recipe.toml", table, tmp_path / "two", ["data.workers=0", *changes])
     train(recipe(*changes), tmp_path / "one", read_pairs(table))
     for code, text in finish(ranks):
@@ -108,7 +113,7 @@ def test_a_refused_step_is_computed_again_to_the_bit(
     recipe: Callable[..., Recipe], told: PairList, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(guard_module, "_FIRST", 2)
-    resolved = recipe("training.loss=omni-neg", MCQ, "training.steps=40", "training.spike=1.02")
+    resolved = recipe(*LOSSES["omni-neg"], "training.steps=40", "training.spike=1.02")
     with pytest.raises(SightwordError, match="was not taken"):
         train(resolved, tmp_path / "run", told)
     (file,) = (tmp_path / "run").glob("bad-step-*.pt")
@@ -119,6 +124,28 @@ def test_a_refused_step_is_computed_again_to_the_bit(
 def test_pairs_without_companions_are_refused(recipe: Callable[..., Recipe], pairs: PairList, tmp_path: Path):
     with pytest.raises(RequestError, match=r"'con-clip' needs pairs with texts that are .denied"):
         train(recipe("training.loss=con-clip"), tmp_path / "run", pairs)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_names_are_in_the_loss(recipe: Callable[..., Recipe], told: PairList, tmp_path: Path):
+    for name, asked in (("with", [TAGS]), ("without", [])):
+        train(recipe(*asked), tmp_path / name, told)
+    assert losses(tmp_path / "without")[0] < losses(tmp_path / "with")[0]
+
+
+def test_names_are_learned_from_pictures_of_several(recipe: Callable[..., Recipe], told: PairList, tmp_path: Path):
+    """By captions alone no text of the run is a shape by itself."""
+    train(recipe(TAGS, "training.steps=120"), tmp_path / "run", told)
+    model = sightword.load(tmp_path / "run" / "model")
+    shapes = sorted({pair.texts[0].split()[2] for pair in told})
+    scores = model.embed_images([pair.image for pair in told]) @ model.embed_texts(shapes).T
+    right = [shapes[best] == pair.texts[0].split()[2] for best, pair in zip(scores.argmax(axis=1), told, strict=True)]
+    assert sum(right) > 0.9 * len(right)
+
+
+def test_pairs_without_tags_are_refused(recipe: Callable[..., Recipe], pairs: PairList, tmp_path: Path):
+    with pytest.raises(RequestError, match=r"training.tag_loss needs pairs with texts that are .tags"):
+        train(recipe(TAGS), tmp_path / "run", pairs)
     assert not (tmp_path / "run").exists()
 
 
@@ -147,7 +174,7 @@ def test_only_what_has_a_weight_is_asked_for(recipe: Callable[..., Recipe]):
     assert recipe("training.loss=omni-neg", "training.negation.presence=0").training.kinds == ("absent",)
     assert recipe().training.kinds == recipe().training.listed == ()
     assert recipe("training.loss=omni-neg", MCQ).training.listed == ("mcq",)
-    assert recipe("training.loss=omni-neg", MCQ, "training.tag_loss=1").training.listed == ("tags", "mcq")
+    assert recipe("training.loss=omni-neg", MCQ, TAGS).training.listed == ("tags", "mcq")
 
 
 CLIP = DualEncoderConfig(
