@@ -37,6 +37,8 @@ def test_a_clip_of_scenes_and_its_negations(tmp_path: Path, checkpoint: Path):
     for name in ("presence", "absence"):
         assert 0 < last[name]["n"] <= first["n"] == 8
         assert (last[name]["metric"], last[name]["classes"]) == ("accuracy", 2)
+    # What the best is chosen by: not by captions alone, at which the start is the best.
+    assert last["score"] == pytest.approx((last["value"] + last["presence"]["value"] + last["absence"]["value"]) / 3)
 
 
 def test_scenes_have_captions_unless_their_pixels_train(tmp_path: Path):

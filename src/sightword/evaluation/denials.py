@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,13 @@ def denial_rows(embedder: Embedder, pairs: Pairs) -> dict[str, Any]:
             hits = int((true_N > false_N).sum())
             found[name] = share_row("held-out pairs", "validation", "plain", "accuracy", hits, len(rows), 2).to_json()
     return found
+
+
+def scored(row: Mapping[str, Any], denials: Mapping[str, Any]) -> dict[str, Any]:
+    """The rows of denials, and the mean of their values and that of `row` as `score`: a run is judged by all of them,
+    as the best at captions alone is its start."""
+    values = [float(one["value"]) for one in (row, *denials.values())]
+    return {**denials, **({"score": sum(values) / len(values)} if denials else {})}
 
 
 def _firsts(pair: Pair, kinds: Iterable[str]) -> Iterable[str]:

@@ -17,7 +17,7 @@ from sightword.data.long_texts import long_pair
 from sightword.embedding.embedder import Embedder
 from sightword.errors import RequestError
 from sightword.evaluation.card import model_card
-from sightword.evaluation.denials import denial_rows
+from sightword.evaluation.denials import denial_rows, scored
 from sightword.evaluation.emoji import Evidence, evaluate_emoji
 from sightword.evaluation.environment import SOFTWARE, device_name, versions
 from sightword.evaluation.report import Run, write_report
@@ -75,7 +75,7 @@ def run_training(
         else:
             rows = validation_row(embedder, data.validation, data.names).to_json()
         if {"denied", "absent"}.intersection(recipe.training.kinds):
-            rows |= denial_rows(embedder, data.validation)
+            rows |= scored(rows, denial_rows(embedder, data.validation))
         return {**rows, **({"retention": retention.measure(embedder)} if retention else {})}
 
     def card(contract: Contract, parameters: int) -> str:
