@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -145,12 +145,7 @@ class Loader:
         labels = () if mask is None else pair.texts
         draw = int(rng.integers(2**62))
         beside = self._beside(pair, template, rng) if self.kinds else ()
-        listed = tuple(
-            tuple(
-                (template.replace("{}", text), text) for text in (pair.companions.of(kind) if pair.companions else ())
-            )
-            for kind in self.listed
-        )
+        listed = tuple(tuple(_told(pair, kind, template)) for kind in self.listed)
         text = template.replace("{}", caption)
         return Sample(pixels, text, caption, pair.name, pair.key, draw, index, labels, mask, beside, listed, pair.kind)
 
@@ -229,6 +224,12 @@ class Loader:
         kinds = [sample.kind for sample in samples]
         tokens = self.tokenizer([sentence for sentence, _ in texts], truncate=True, kinds=kinds)
         return Beside(tokens, torch.tensor(labels, dtype=torch.int64))
+
+
+def _told(pair: Pair, kind: Kind, template: str) -> Iterator[tuple[str, str]]:
+    """Of each of the pair's companions of a kind the sentence and the text."""
+    for text in pair.companions.of(kind) if pair.companions else ():
+        yield template.replace("{}", text), text
 
 
 def read_mask(mask: Callable[[], NDArray[np.int16]], labels: int, size: tuple[int, int]) -> NDArray[np.int16]:

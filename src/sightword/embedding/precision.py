@@ -33,8 +33,13 @@ def choose(asked: Precision, model: DualEncoder, device: torch.device) -> Chosen
     device and architecture, in a fraction of a second."""
     if asked == "fp16" and device.type == "cpu":
         raise RequestError("fp16 is for GPUs: a CPU computes in bf16 or fp32")
-    if asked == "bf16":
-        warn_of_slow_bf16(device)
+    if asked == "bf16" and device.type == "cpu" and half_precision(device) is None:
+        # Nothing fails there, but a convolution takes some twenty times as long.
+        warnings.warn(
+            "this CPU has no instructions for bf16, and computes far slower in it: precision 'auto' takes fp32 here",
+            SightwordWarning,
+            stacklevel=2,
+        )
     if asked != "auto":
         return asked
     key = (str(device), model.config)
@@ -79,16 +84,6 @@ def half_precision(device: torch.device) -> Chosen | None:
     if device.type == "cpu" and torch.backends.mkldnn.is_available():
         return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else None
     return None
-
-
-def warn_of_slow_bf16(device: torch.device) -> None:
-    """Where a CPU has no instructions for it nothing fails, but a convolution takes some twenty times as long."""
-    if device.type == "cpu" and half_precision(device) is None:
-        warnings.warn(
-            "this CPU has no instructions for bf16, and computes far slower in it: precision 'auto' takes fp32 here",
-            SightwordWarning,
-            stacklevel=3,
-        )
 
 
 @torch.inference_mode()

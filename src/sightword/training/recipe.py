@@ -59,15 +59,14 @@ class TrainingRecipe(Config):
     loss, the part of each target that is spread over all texts. patch_loss: of a dense model, the weight of a further
     loss, in which each patch of the image tower is named among all names of the training pictures. tag_loss: the weight
     of a further loss, in which each picture is named among all that the batch's pictures show, by its companions `tags`
-    (objectives/tags.py).
-    scale: 1 / temperature at the start, 1 / 0.07 for InfoNCE and 10 for sigmoid if not given (a `model.start` brings
-    its own); scale_lr: its rate, as a share of the run's. bias: of the logits at the start, with sigmoid. layer_decay:
-    each block of a tower learns by this factor slower than the one above it: of n stages (what embeds the input, then
-    the blocks), stage k = 0 … n - 1 has the rate lr * layer_decay^(n - k), and the head lr (ULMFiT, arXiv 1801.06146,
-    section 3.2; ELECTRA, arXiv 2003.10555). bank: hold each picture against the names of all training pairs, not only
-    the batch's (free while the text encoder is locked, and only possible then). ema:
-    averages the weights with this factor a step, and the average is the model; 0 for none. drop_patches: the share of
-    each picture's patches that a step leaves out (a ViT only). sizes: pairs of pixels and share: the first steps see
+    (objectives/tags.py). scale: 1 / temperature at the start, 1 / 0.07 for InfoNCE and 10 for sigmoid if not given (a
+    `model.start` brings its own); scale_lr: its rate, as a share of the run's. bias: of the logits at the start, with
+    sigmoid. layer_decay: each block of a tower learns by this factor slower than the one above it: of n stages (what
+    embeds the input, then the blocks), stage k = 0 … n - 1 has the rate lr * layer_decay^(n - k), and the head lr
+    (ULMFiT, arXiv 1801.06146, section 3.2; ELECTRA, arXiv 2003.10555). bank: hold each picture against the names of all
+    training pairs, not only the batch's (free while the text encoder is locked, and only possible then). ema: averages
+    the weights with this factor a step, and the average is the model; 0 for none. drop_patches: the share of each
+    picture's patches that a step leaves out (a ViT only). sizes: pairs of pixels and share: the first steps see
     pictures of so many pixels a side, the steps that are left those of the tower's size. whole: the share of the steps,
     the last ones, that leave no patches out. precision: `auto` is bf16 on a GPU that has it; of the towers, and on a
     GPU with Triton of the products of the loss. `bf16` is for CPUs too, and fp32 on those without instructions for it.
