@@ -44,6 +44,23 @@ def test_an_update_is_nearly_orthogonal_and_keeps_its_directions(shape: tuple[in
     assert torch.nn.functional.cosine_similarity(made.flatten(), (U @ V).flatten(), dim=0) > 0.97
 
 
+@pytest.mark.parametrize(("has", "kind"), [("bf16", torch.bfloat16), ("fp16", torch.float32), (None, torch.float32)])
+def test_the_iteration_is_in_bf16_only_where_the_device_computes_in_it(
+    has: str | None, kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sightword.training.muon.half_precision", lambda device: has)
+    seen: list[torch.dtype] = []
+    addmm = torch.addmm
+
+    def watched(*parts: torch.Tensor, **scales: float) -> torch.Tensor:
+        seen.extend(part.dtype for part in parts)
+        return addmm(*parts, **scales)
+
+    monkeypatch.setattr(torch, "addmm", watched)
+    made = orthogonal(torch.randn(6, 20, generator=torch.Generator().manual_seed(0)))
+    assert set(seen) == {kind} and made.dtype == torch.float32
+
+
 def test_which_weights_are_matrices() -> None:
     model = network()
     assert matrices(model) == {id(model[1].weight), id(model[3].weight)}  # not the one that looks at pixels

@@ -69,12 +69,17 @@ def _scenes(recipe: ScenesRecipe, share: float) -> TrainingData:
     """Held out are scenes of a `share` of their number: of names that no training scene shows, where the recipe holds
     names out, and otherwise of the same names."""
     sprites = emoji_sprites()
-    kept_back = {name for name in {s.name for s in sprites} if fraction_of(f"held out: {name}") < recipe.names_held_out}
+    kept_back = names_held_out(sprites, recipe.names_held_out)
     train = _composed(recipe, sprites.only(lambda name: name not in kept_back), "train", recipe.count)
     count = round(share * recipe.count)
     watched = sprites.only(lambda name: name in kept_back) if kept_back else sprites
     held: Source = _composed(recipe, watched, "validation", count) if count else PairList([])
     return TrainingData(train, held, _names(held) if recipe.texts else ())
+
+
+def names_held_out(sprites: Sprites, share: float) -> set[str]:
+    """The names of which a recipe with this `names_held_out` shows no drawing in training; a hash decides."""
+    return {name for name in {sprite.name for sprite in sprites} if fraction_of(f"held out: {name}") < share}
 
 
 def _texts(recipe: DataRecipe) -> TrainingData:

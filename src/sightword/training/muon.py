@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from sightword.embedding.precision import half_precision
 from sightword.towers.resnet import AttentionPool
 from sightword.training.shards import fitted, is_shard, own
 
@@ -92,8 +93,9 @@ def ranks_of(tensor: Tensor) -> int:
 
 
 def orthogonal(matrix_MN: Tensor) -> Tensor:
-    """About U V' of the singular value decomposition U S V', by Newton and Schulz's iteration in bfloat16."""
-    x = matrix_MN.bfloat16()
+    """About U V' of the singular value decomposition U S V', by Newton and Schulz's iteration: in bfloat16 where the
+    device has instructions for it, and otherwise in float32 (a CPU without them takes some thirty times as long)."""
+    x = matrix_MN.to(torch.bfloat16 if half_precision(matrix_MN.device) == "bf16" else torch.float32)
     wide = x.shape[0] <= x.shape[1]
     x = x if wide else x.T
     x = x / (x.norm() + 1e-7)
