@@ -16,6 +16,7 @@ from sightword.data.images import Made
 from sightword.data.masked import Masked, MaskedPicture
 from sightword.data.masked_pairs import MaskedPairs
 from sightword.data.pairs import VOID, Batch, Pair, PairList, Truth
+from sightword.embedding.embedder import Embedder
 from sightword.errors import RequestError, SightwordError
 from sightword.evaluation.validation import dense_row
 from sightword.towers.backbone import BackboneConfig, register_backbone
@@ -337,6 +338,26 @@ def test_a_dense_part_of_the_start_is_left_out(recipe: Callable[..., Recipe], pa
     tuned = sightword.load(tmp_path / "tuned" / "model")
     assert tuned.model.dense is None
     assert tuned.contract.architecture.dense is None
+
+
+def test_a_run_goes_back_towards_the_towers_of_its_start(recipe: Callable[..., Recipe], start: Path, tmp_path: Path):
+    tower = "model.image.train=all"
+    train(recipe(tower), tmp_path / "whole", SCENES)
+    judged: list[dict[str, torch.Tensor]] = []
+
+    def validate(embedder: Embedder) -> dict[str, float]:
+        judged.append(embedder.model.state_dict())
+        return {"value": 0.5}
+
+    train(recipe(tower, "training.wise=[0.8]", "data.validation=0.1"), tmp_path / "run", SCENES, validate=validate)
+    begun, tuned, found = (weights(folder) for folder in (start.parent, tmp_path / "whole", tmp_path / "run"))
+    assert equal(found, judged[-1])
+    moved = {name for name, weight in begun.items() if not torch.equal(weight, tuned[name])}
+    assert any(name.startswith("image.") for name in moved) and all(
+        torch.equal(found[name], torch.lerp(weight, tuned[name], 0.8)) for name, weight in begun.items()
+    )
+    # The decoder has no start to go back to.
+    assert all(torch.equal(found[name], tuned[name]) for name in tuned.keys() - begun.keys())
 
 
 def test_batch_statistics_are_refused_where_a_batch_is_cut(recipe: Callable[..., Recipe]):

@@ -39,10 +39,10 @@ class Choice:
 
 @torch.no_grad()
 def mix(start: Weights, tuned: Weights, alpha: float) -> dict[str, Tensor]:
-    """alpha = 0 gives the start and alpha = 1 the tuned weights, both to the bit. What is no floating-point number (a
-    count of BatchNorm) is the tuned one's."""
+    """alpha = 0 gives the start and alpha = 1 the tuned weights, both to the bit. What the start has not, or is no
+    floating-point number (a count of BatchNorm), is the tuned one's."""
     return {
-        name: torch.lerp(start[name], tensor, alpha) if tensor.is_floating_point() else tensor.clone()
+        name: torch.lerp(start[name], tensor, alpha) if name in start and tensor.is_floating_point() else tensor.clone()
         for name, tensor in tuned.items()
     }
 

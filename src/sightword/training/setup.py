@@ -178,7 +178,8 @@ def set_up(
     begun_as: dict[str, Tensor] = {}
     if training.wise:
         plain = plain_weights(built.model, built.model.state_dict())
-        begun_as = {name: weight.clone() for name, weight in plain.items()}
+        # A dense part is always new, and its first weights are noise.
+        begun_as = {name: weight.clone() for name, weight in plain.items() if not name.startswith("dense.")}
     model = built.model.to(device)
     stepper = make_stepper(built, recipe, pairs, device, world)
     spec = (
