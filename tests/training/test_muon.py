@@ -58,7 +58,8 @@ def test_the_iteration_is_in_bf16_only_where_the_device_computes_in_it(
 
     monkeypatch.setattr(torch, "addmm", watched)
     made = orthogonal(torch.randn(6, 20, generator=torch.Generator().manual_seed(0)))
-    assert set(seen) == {kind} and made.dtype == torch.float32
+    assert set(seen) == {kind}
+    assert made.dtype == torch.float32
 
 
 def test_which_weights_are_matrices() -> None:

@@ -72,8 +72,8 @@ class TrainingRecipe(Config):
     GPU with Triton of the products of the loss. `bf16` is for CPUs too, and fp32 on those without instructions for it.
     wise: shares of the tuned weights, the rest of each being the start's, which are tried on the held-out pairs (and
     the retention set) when all steps are done, say [0.0, 0.1, …, 1.0]; the best becomes the model, and its contract
-    keeps the curve (WiSE-FT, arXiv 2109.01903); a new dense part has no start, and stays as it was tuned. every: steps between validations. keep: which weights become the model;
-    `best` is chosen on the pairs held out.
+    keeps the curve (WiSE-FT, arXiv 2109.01903); a new dense part has no start, and stays as it was tuned. every: steps
+    between validations. keep: which weights become the model; `best` is chosen on the pairs held out.
 
     snapshot_every, snapshot_minutes: steps and minutes between snapshots, 0 for neither; with both 0, each validation
     is followed by one. The end always is. snapshots: how many are kept. on_full_disk: whether a run whose snapshot
