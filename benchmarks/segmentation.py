@@ -92,7 +92,8 @@ def measured(name: str, predict: Predict, tests: dict[str, Masked]) -> Iterable[
             overlap(predict(picture.image(), picture.labels), picture.mask(), picture.labels)
             for picture in masked.pictures
         )
-        with_other, without = found.estimate("miou"), found.estimate("miou_foreground", OTHER)
+        with_other = found.estimate("miou")
+        without = found.estimate("miou_foreground", OTHER) if OTHER in found.names else with_other
         row = {
             "what": name,
             "test": test,
