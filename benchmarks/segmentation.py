@@ -10,7 +10,7 @@ and one that was cut goes on. Then, 20 labels a picture (which of the settings w
 - names without masks, in the same styles: the start knows them by captions, and LSeg never saw them (what the paper
   calls zero-shot: its text tower knows all names, and masks are of some);
 - names that neither the start nor LSeg ever saw;
-- the start itself without training, on the same pictures;
+- the start itself without training, on the same pictures; and both again, refined by the picture's colours (PAMR);
 - the same labels in another order: pictures whose masks differ in any pixel;
 - the label vectors of another text tower (the sentence encoder as published): as they are, and turned onto the old
   ones by the rotation that fits the names with masks best (Procrustes);
@@ -140,8 +140,8 @@ def rules_rows(vit: Model, tests: dict[str, Masked]) -> Iterable[Row]:
             print(f"{'':44} {test:26} {times:5.2f} ({low:.2f}-{high:.2f}) times plain patches", flush=True)
 
 
-def served(model: Model, rule: Any, picture: Any, labels: Sequence[str]) -> np.ndarray:
-    return Segmenter(model, labels, rule=rule).predict(picture).mask
+def served(model: Model, rule: Any, picture: Any, labels: Sequence[str], refine: bool = False) -> np.ndarray:
+    return Segmenter(model, labels, rule=rule, refine=refine).predict(picture).mask
 
 
 def with_other_texts(model: Model, vectors: Callable[[Sequence[str]], np.ndarray], picture: Any, labels: Any) -> Any:
@@ -191,10 +191,9 @@ def main() -> None:
         start = start_of(asked.out, seed)
         begun = (f"model.start={start}", f"data.scenes.names_held_out={HELD_OUT}")
         model = trained("lseg-scenes.toml", asked.out / f"lseg-{seed}", seed, *begun)
-        rows += measured(f"LSeg, seed {seed}", partial(served, model, None), tests)
-        rows += measured(
-            f"its start, without training, seed {seed}", partial(served, sightword.load(start), None), tests
-        )
+        for name, one in {"LSeg": model, "its start, without training": sightword.load(start)}.items():
+            rows += measured(f"{name}, seed {seed}", partial(served, one, None), tests)
+            rows += measured(f"{name}, refined, seed {seed}", partial(served, one, None, refine=True), tests)
         if seed == asked.seeds[0]:
             rows.append(order_row(model, tests[UNSEEN]))
             # The quickstart leaves the body of its sentence encoder as it was published.
