@@ -10,7 +10,8 @@ and one that was cut goes on. Then, 20 labels a picture (which of the settings w
 - names without masks, in the same styles: the start knows them by captions, and LSeg never saw them (what the paper
   calls zero-shot: its text tower knows all names, and masks are of some);
 - names that neither the start nor LSeg ever saw;
-- the start itself without training, on the same pictures; and both again, refined by the picture's colours (PAMR);
+- the start itself without training, on the same pictures, and how many times its mIoU LSeg has; and both again, refined by
+  the picture's colours (PAMR);
 - the same labels in another order: pictures whose masks differ in any pixel;
 - the label vectors of another text tower (the sentence encoder as published): as they are, and turned onto the old
   ones by the rotation that fits the names with masks best (Procrustes);
@@ -131,13 +132,16 @@ def ratio(one: Segmented, other: Segmented, seed: int = 0) -> tuple[float, float
     return over.value / under.value, float(low), float(high)
 
 
-def rules_rows(vit: Model, tests: dict[str, Masked]) -> Iterable[Row]:
+def compared(predicts: dict[str, Predict], base: str, tests: dict[str, Masked]) -> Iterable[Row]:
+    """As `measured`, each beside the one called `base` on the same pictures."""
     for test, masked in tests.items():
-        found = {rule: segmented(partial(served, vit, rule), masked) for rule in RULES}
-        for rule, one in found.items():
-            times, low, high = ratio(one, found["clip"])
-            yield {**row_of(f"ViT, without training: {rule}", test, one), "times": times, "least": low, "most": high}
-            print(f"{'':44} {test:26} {times:5.2f} ({low:.2f}-{high:.2f}) times plain patches", flush=True)
+        found = {name: segmented(predict, masked) for name, predict in predicts.items()}
+        for name, one in found.items():
+            row = row_of(name, test, one)
+            times, low, high = ratio(one, found[base])
+            if name != base:
+                print(f"{'':44} {test:26} {times:5.2f} ({low:.2f}-{high:.2f}) times {base}", flush=True)
+            yield {**row, "times": times, "least": low, "most": high}
 
 
 def served(model: Model, rule: Any, picture: Any, labels: Sequence[str], refine: bool = False) -> np.ndarray:
@@ -191,9 +195,14 @@ def main() -> None:
         start = start_of(asked.out, seed)
         begun = (f"model.start={start}", f"data.scenes.names_held_out={HELD_OUT}")
         model = trained("lseg-scenes.toml", asked.out / f"lseg-{seed}", seed, *begun)
-        for name, one in {"LSeg": model, "its start, without training": sightword.load(start)}.items():
-            rows += measured(f"{name}, seed {seed}", partial(served, one, None), tests)
-            rows += measured(f"{name}, refined, seed {seed}", partial(served, one, None, refine=True), tests)
+        untrained = sightword.load(start)
+        for refine, how in ((False, ""), (True, "refined, ")):
+            base = f"its start, without training, {how}seed {seed}"
+            pair = {
+                name: partial(served, one, None, refine=refine)
+                for name, one in ((f"LSeg, {how}seed {seed}", model), (base, untrained))
+            }
+            rows += compared(pair, base, tests)
         if seed == asked.seeds[0]:
             rows.append(order_row(model, tests[UNSEEN]))
             # The quickstart leaves the body of its sentence encoder as it was published.
@@ -209,8 +218,10 @@ def main() -> None:
                 rows += measured(f"block {block}, depth {depth}", partial(served, other, None), tests)
     if asked.vit:
         vit = sightword.load(asked.vit)
-        rows += rules_rows(
-            vit,
+        called = {rule: f"ViT, without training: {rule}" for rule in RULES}
+        rows += compared(
+            {name: partial(served, vit, rule) for rule, name in called.items()},
+            called["clip"],
             {
                 split: masked_scenes(Scenes(sprites, split, asked.pictures, SIZE), ground=False)
                 for split in RULES_SPLITS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.segmentation import MASKED, NAMED, UNSEEN, halves, ratio, row_of, segmented, three_tests
+from benchmarks.segmentation import MASKED, NAMED, UNSEEN, compared, halves, ratio, row_of, segmented, three_tests
 from sightword.data.scenes import Scenes, emoji_sprites, masked_scenes
 from sightword.data.scenes.labels import OTHER
 
@@ -35,3 +35,11 @@ def test_things_without_ground_are_measured_and_compared() -> None:
     times, low, high = ratio(first, right)
     assert times == pytest.approx(row_of("the first label", "validation", first)["miou"])
     assert low <= times <= high < 1
+    both = {
+        "first": lambda picture, labels: np.zeros_like(truth[tuple(labels)]),
+        "right": lambda picture, labels: truth[tuple(labels)],
+    }
+    rows = [*compared(both, "right", {"validation": masked})]
+    assert [row["what"] for row in rows] == ["first", "right"]
+    assert (rows[0]["times"], rows[0]["least"], rows[0]["most"]) == (times, low, high)
+    assert rows[1]["times"] == 1
