@@ -10,8 +10,8 @@ and one that was cut goes on. Then, 20 labels a picture (which of the settings w
 - names without masks, in the same styles: the start knows them by captions, and LSeg never saw them (what the paper
   calls zero-shot: its text tower knows all names, and masks are of some);
 - names that neither the start nor LSeg ever saw;
-- the start itself without training, on the same pictures, and how many times its mIoU LSeg has; and both again, refined by
-  the picture's colours (PAMR);
+- the start itself without training, on the same pictures, and how many times its mIoU LSeg has; and both
+  again, refined by the picture's colours (PAMR);
 - the same labels in another order: pictures whose masks differ in any pixel;
 - the label vectors of another text tower (the sentence encoder as published): as they are, and turned onto the old
   ones by the rotation that fits the names with masks best (Procrustes);
