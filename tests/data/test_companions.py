@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from sightword.data.augment import Augment
+from sightword.data.companions import read_companions
 from sightword.data.images import ImageSpec
 from sightword.data.loader import Loader
 from sightword.data.pack import pack
@@ -134,7 +135,12 @@ def test_nothing_else_of_a_batch_changes(loader: Loader):
         assert not other.beside
 
 
-TOLD = Companions(denied=("no cat", "a mat without a cat"), absent=("no dog",), foils=("a dog on a mat",))
+TOLD = Companions(
+    denied=("no cat", "a mat without a cat"),
+    absent=("no dog",),
+    foils=("a dog on a mat",),
+    mcq=(("a cat", "no cat"), ("a mat", "a dog", "a rug")),
+)
 
 
 def write_table(file: Path) -> None:
@@ -142,10 +148,11 @@ def write_table(file: Path) -> None:
     for number in range(4):
         draw("red", "disc", number).save(file.parent / f"{number}.png")
     rows: list[dict[str, Any]] = [
-        {"path": f"{number}.png", "text": "a cat on a mat", "denied": None, "absent": None, "foils": None}
+        {"path": f"{number}.png", "text": "a cat on a mat", "denied": None, "absent": None, "foils": None, "mcq": None}
         for number in range(4)
     ]
     rows[0] |= {"denied": ["no cat", " a mat\nwithout a cat "], "absent": ["no dog"], "foils": ["a dog on a mat", ""]}
+    rows[0] |= {"mcq": [["a cat", " no\tcat"], [], ["a mat", "a dog", "", "a rug"]]}
     rows[1] |= {"denied": ["[sic] no cat"], "absent": ["no dog"]}
     rows[3] |= {"denied": [], "foils": [" "]}
     if file.suffix == ".parquet":
@@ -232,3 +239,35 @@ def test_a_batch_holds_all_of_a_kind_pair_after_pair(tokenizer: Tokenizer):
     parts = [batch.rows(rows).listed["tags"] for rows in (slice(0, 1), slice(1, 3), slice(3, None))]
     assert torch.equal(torch.cat([part.labels for part in parts]), tags.labels)
     assert [len(part.tokens) for part in parts] == [int(part.counts.sum()) for part in parts]
+
+
+@pytest.mark.parametrize(
+    ("cell", "questions"),
+    [
+        (["a cat", "no cat"], (("a cat", "no cat"),)),
+        ('["a cat", "no cat"]', (("a cat", "no cat"),)),
+        ('[["a cat", "no cat"], ["a dog"]]', (("a cat", "no cat"), ("a dog",))),
+        ([[], [""], None], ()),
+        ([["a cat", "no cat"], 7, None], (("a cat", "no cat"),)),
+    ],
+)
+def test_a_cell_of_one_question_or_of_several(cell: Any, questions: tuple[tuple[str, ...], ...]):
+    told = read_companions({"mcq": cell})
+    assert (told.mcq if told else ()) == questions
+
+
+def test_a_batch_holds_one_whole_question_of_each_pair(tokenizer: Tokenizer):
+    asked = (("a", "b"), ("c", "d", "e"), ("f", "g"))
+    told = [replace(PAIRS[number], companions=Companions(mcq=asked)) for number in range(3)]
+    pairs = PairList([*told, PAIRS[5]])
+    loader = Loader(pairs, tokenizer, ImageSpec(size=16), Augment(), 4, seed=3, listed=("mcq",))
+    batches, seen = take(loader, 30), []
+    for batch in batches:
+        mcq = batch.listed["mcq"]
+        for key, labels in zip(batch.keys, mcq.labels.split(mcq.counts.tolist()), strict=True):
+            which = [question for question in asked if labels.tolist() == [label_id(text) for text in question]]
+            assert len(which) == (key != "5")
+            seen += which
+    assert min(map(seen.count, asked)) >= 20  # of 90
+    again = take(loader, 2, start=5)
+    assert all(one.listed["mcq"].labels.equal(batches[5 + at].listed["mcq"].labels) for at, one in enumerate(again))

@@ -56,7 +56,7 @@ def told(pairs: PairList) -> PairList:
             absent=(f"a {shape} that is not {OTHER[colour]}", f"no {OTHER[colour]} {shape}"),
             foils=(f"a {OTHER[colour]} {shape}",),
             tags=(colour, shape),
-            mcq=(f"a {colour} {shape}", f"a {OTHER[colour]} {shape}", f"no {colour} {shape}")[: 2 + number % 2],
+            mcq=((f"a {colour} {shape}", f"a {OTHER[colour]} {shape}", f"no {colour} {shape}")[: 2 + number % 2],) * 2,
         )
         found.append(replace(pair, companions=companions if number % 4 else None))
     return PairList(found)

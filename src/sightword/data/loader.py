@@ -65,9 +65,9 @@ class Loader:
     of a pair is taken; the others share the rest. workers: threads that read ahead; with none, a batch is read when it
     is asked for, by whoever asks. batch_size: of all ranks together; a batch holds the rows of this rank alone.
     lanes: a divisor of it; the rows of each come from blocks of its own (see `sightword.data.order`). kinds: of the
-    pairs' companions, of which a batch holds one each. listed: those of which it holds all. kept: pictures of this
-    source that stay in memory (`keep_pictures`). unread: where no picture is opened at all, as their vectors are known
-    (`training.seen`): the places of those that have none."""
+    pairs' companions, of which a batch holds one each. listed: those of which it holds all (of `mcq`, of one question).
+    kept: pictures of this source that stay in memory (`keep_pictures`). unread: where no picture is opened at all, as
+    their vectors are known (`training.seen`): the places of those that have none."""
 
     source: Source
     tokenizer: Tokenizer
@@ -145,7 +145,7 @@ class Loader:
         labels = () if mask is None else pair.texts
         draw = int(rng.integers(2**62))
         beside = self._beside(pair, template, rng) if self.kinds else ()
-        listed = tuple(tuple(_told(pair, kind, template)) for kind in self.listed)
+        listed = tuple(tuple(_told(pair, kind, template, rng)) for kind in self.listed)
         text = template.replace("{}", caption)
         return Sample(pixels, text, caption, pair.name, pair.key, draw, index, labels, mask, beside, listed, pair.kind)
 
@@ -226,9 +226,13 @@ class Loader:
         return Beside(tokens, torch.tensor(labels, dtype=torch.int64))
 
 
-def _told(pair: Pair, kind: Kind, template: str) -> Iterator[tuple[str, str]]:
-    """Of each of the pair's companions of a kind the sentence and the text."""
-    for text in pair.companions.of(kind) if pair.companions else ():
+def _told(pair: Pair, kind: Kind, template: str, rng: np.random.Generator) -> Iterator[tuple[str, str]]:
+    """Of each of the pair's companions of a kind, or of each option of one of its questions, the sentence and the
+    text."""
+    texts = pair.companions.of(kind) if pair.companions else ()
+    if kind == "mcq" and pair.companions and texts:
+        texts = pair.companions.mcq[int(rng.random() * len(pair.companions.mcq))]
+    for text in texts:
         yield template.replace("{}", text), text
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import compress, islice
+from itertools import chain, compress, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
@@ -35,8 +35,8 @@ class Companions:
     (absence negation). foils: false, and no negations: words in another order, another name or colour. affirmed: true;
     they affirm something that is there, in the words of foils. A source adds them to the pair's own texts. long: true,
     of 60 words and more; the pair's own texts are then the short ones. tags: the names of all that is in the picture; a
-    name that is not among them, but among those of other pictures, is false. mcq: the options of a multiple-choice
-    question; the first is true, the others are false.
+    name that is not among them, but among those of other pictures, is false. mcq: multiple-choice questions, each its
+    options; the first is true, the others are false.
     """
 
     denied: tuple[str, ...] = ()
@@ -45,9 +45,12 @@ class Companions:
     affirmed: tuple[str, ...] = ()
     long: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
-    mcq: tuple[str, ...] = ()
+    mcq: tuple[tuple[str, ...], ...] = ()
 
     def of(self, kind: Kind) -> tuple[str, ...]:
+        """All texts of a kind; of questions all options."""
+        if kind == "mcq":
+            return tuple(chain.from_iterable(self.mcq))
         texts: tuple[str, ...] = getattr(self, kind)
         return texts
 
@@ -244,8 +247,8 @@ class Beside:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """All companions of a kind, pair after pair. tokens: of the texts [P]; labels: int64 [P], equal for equal texts;
-    counts: int64 [B], how many each pair has."""
+    """All companions of a kind, or all options of a question, pair after pair. tokens: of the texts [P]; labels: int64
+    [P], equal for equal texts; counts: int64 [B], how many each pair has."""
 
     tokens: Tokens
     labels: Tensor
@@ -288,7 +291,7 @@ class Batch:
     teacher's unit vectors of the images and of the texts, [B, E] each; seen: the model's own of the images, [B, D],
     where its image tower is locked and they are kept: the images then have no pixels; truth: what is at each pixel,
     where the pairs have masks; beside: of each kind that the loss asks for, one of the pair's companions; listed: of
-    other kinds all of them."""
+    other kinds all of them, and of questions all options of one."""
 
     images: Tensor
     tokens: Tokens

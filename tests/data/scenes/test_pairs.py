@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sightword.data.images import Made
 from sightword.data.pairs import KINDS, Pair
 from sightword.data.scenes import Caption, Facts, ScenePairs, Scenes, Sprites, texts_of
 from sightword.data.scenes.pairs import companions_of
+from sightword.data.scenes.texts import choices_of, negations_of
 
 COUNT = 25
 
@@ -22,13 +24,14 @@ def scenes(word_sprites: Sprites) -> Scenes:
 
 def captions(scenes: Scenes, index: int) -> dict[str, Caption]:
     """All that could have been told, by their texts."""
-    texts = texts_of(scenes, index)
+    texts, facts = texts_of(scenes, index), Facts(scenes[index])
     found: list[Caption] = [texts.short, texts.long]
-    for one in texts.negations:
+    for one in negations_of(scenes, facts, index, 6):
         found += [one.affirmed, one.denied_present, one.affirmed_absent, one.denied_absent]
     for twins in texts.twins:
         found += [twins.true, twins.false]
-    found += texts.choice.options if texts.choice else ()
+    for choice in choices_of(scenes, facts, index, 6):
+        found += choice.options
     return {caption.text: caption for caption in found}
 
 
@@ -46,8 +49,9 @@ def test_no_text_is_of_the_wrong_kind(scenes: Scenes):
             assert len(pair.texts) - len(own) == (told == "negation")
             assert of(pair, "tags") == tuple(dict.fromkeys(thing.name for thing in scenes[index].things))
             true = [*own, *of(pair, "absent"), *of(pair, "long")]
-            true += of(pair, "mcq")[:1]
-            false = [*of(pair, "denied"), *of(pair, "foils"), *of(pair, "mcq")[1:]]
+            true += [options[0] for options in of(pair, "mcq")]
+            false = [*of(pair, "denied"), *of(pair, "foils")]
+            false += [text for options in of(pair, "mcq") for text in options[1:]]
             assert all(facts.all_hold(known[text].claims) for text in true)
             assert not any(facts.all_hold(known[text].claims) for text in false)
             for kind in KINDS:
@@ -61,17 +65,21 @@ def test_what_comes_with_a_picture(scenes: Scenes):
         short, long, negation = (ScenePairs(scenes, told)[index] for told in ("short", "long", "negation"))
         assert short.texts == long.texts == (texts.short.text,) == negation.texts[:1]
         assert not any(of(short, kind) for kind in KINDS if kind != "tags")
-        assert companions_of(scenes[index], texts).tags == of(short, "tags")
+        told = companions_of(scenes, Facts(scenes[index]), index)
+        assert told == negation.companions
+        assert told.tags == of(short, "tags")
         assert of(long, "long") == (texts.long.text,)
-        assert companions_of(scenes[index], texts).denied == of(negation, "denied")
-        assert companions_of(scenes[index], texts).foils == of(negation, "foils")
-        for denied, absent, one in zip(of(negation, "denied"), of(negation, "absent"), texts.negations, strict=False):
+        # The texts of a scene that tests ask for come first, and more of their kind behind them.
+        assert not texts.negations or len(told.denied) == len(told.absent) == len(told.affirmed) == 6
+        for denied, absent, one in zip(told.denied, told.absent, texts.negations, strict=False):
             assert (denied, absent) == (one.denied_present.text, one.denied_absent.text)
         assert negation.texts[1] == texts.long.text
         assert len(negation.texts) == 3 + len(texts.negations)
         options = [option.text for option in texts.choice.options] if texts.choice else []
-        assert sorted(of(negation, "mcq")) == sorted(options)
-        assert not texts.choice or of(negation, "mcq")[0] == options[texts.choice.answer]
+        assert len(told.mcq) == (6 if options else 0)
+        assert sorted(chain(*told.mcq[:1])) == sorted(options)
+        assert not texts.choice or told.mcq[0][0] == options[texts.choice.answer]
+        assert len(set(told.mcq)) == len(told.mcq)
 
 
 def test_the_second_look_sees_the_same(scenes: Scenes):

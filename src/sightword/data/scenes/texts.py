@@ -38,21 +38,23 @@ def texts_of(scenes: Scenes, index: int) -> SceneTexts:
         long_caption(facts, rng),
         negations_of(scenes, facts, index),
         twins_of(scenes, facts, index),
-        choice_of(scenes, facts, index),
+        next(iter(choices_of(scenes, facts, index, 1)), None),
         tuple(questions(facts, foils, scenes.generator(index, "questions"))),
     )
 
 
-def negations_of(scenes: Scenes, facts: Facts, index: int) -> tuple[Negation, ...]:
-    """Those of `texts_of` alone; facts: of the scene."""
-    return tuple(negations(facts, foils_of(scenes), _NEGATIONS, scenes.generator(index, "negations")))
+def negations_of(scenes: Scenes, facts: Facts, index: int, count: int = _NEGATIONS) -> tuple[Negation, ...]:
+    """Those of `texts_of`, and behind them, with a higher `count`, more of the kind; facts: of the scene."""
+    return tuple(negations(facts, foils_of(scenes), count, scenes.generator(index, "negations")))
 
 
-def choice_of(scenes: Scenes, facts: Facts, index: int) -> MultipleChoice | None:
-    """The same, of the choice."""
-    return multiple_choice(facts, foils_of(scenes), scenes.generator(index, "choices"))
+def choices_of(scenes: Scenes, facts: Facts, index: int, count: int) -> tuple[MultipleChoice, ...]:
+    """The same, of the choice; none where the scene allows none."""
+    foils, rng = foils_of(scenes), scenes.generator(index, "choices")
+    drawn = (multiple_choice(facts, foils, rng) for _ in range(count))
+    return tuple(choice for choice in drawn if choice)
 
 
 def twins_of(scenes: Scenes, facts: Facts, index: int) -> tuple[Twins, ...]:
-    """The same, of the twins."""
+    """Those of `texts_of`."""
     return tuple(twins(facts, foils_of(scenes), scenes.generator(index, "twins")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,7 +85,8 @@ def _write_pictures(
         for index, scene in made:
             texts = texts_of(scenes, index)
             label = scene.things[0].name if scenes.things == (1, 1) else ""
-            told = {"texts": text_record(texts), RECORD: companions_record(companions_of(scene, texts))}
+            companions = replace(companions_of(scenes, Facts(scene), index), long=(texts.long.text,))
+            told = {"texts": text_record(texts), RECORD: companions_record(companions)}
             members = _scene(scene, coco.name, texts.short.text, told, label)
             coco.add(scene, shards.add(members))
     return coco.pictures, coco.instances
