@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sightword.data.augment import Augment
@@ -67,6 +67,7 @@ def test_every_pair_comes_once_an_epoch(sizes: list[int], seed: int, lanes: int,
 @given(
     sizes=SIZES, seed=SEEDS, epoch=st.integers(0, 9), lanes=st.integers(1, 5), window=st.integers(1, 60)
 )  # fmt: skip
+@example(sizes=[2], seed=0, epoch=1, lanes=3, window=1)
 def test_each_lane_goes_through_blocks_of_its_own(
     sizes: list[int], seed: int, epoch: int, lanes: int, window: int
 ) -> None:

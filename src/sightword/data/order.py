@@ -52,7 +52,7 @@ def windows(
         last = int(np.searchsorted(start_K, end)) if lane < lanes - 1 else len(blocks)
         pieces = [
             (int(order_K[k]), np.arange(max(start_K[k], begin), min(end_K[k], end)) + shift_K[k])
-            for k in range(first, last)
+            for k in range(first, last if begin < end else first)  # a lane of nothing opens nothing
         ]
         found.append(_shuffled(pieces, draw, max(1, window // lanes)))
         begin = end
