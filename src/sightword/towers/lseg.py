@@ -6,8 +6,9 @@ Two blocks smooth the score maps, one kernel of 3 x 3 for all labels (section 3.
 change from one picture to the next, and their order does not matter. A block is applied `depth` times with the same
 weights, an activation after each time but the last.
 Deviations: any tower that sightword knows, trained as a CLIP, in place of one trained on ImageNet's classes; GroupNorm
-in the decoder (see dpt.py); the tower's own patches can have a share in the vectors of pixels (`patches`), as they know
-names that no mask was ever seen of; depth 0 is no block at all, where the authors' code applies it once.
+in the decoder (see dpt.py); a kernel that begins as one that changes nothing; the tower's own patches can have a share
+in the vectors of pixels (`patches`), as they know names that no mask was ever seen of; depth 0 is no block at all,
+where the authors' code applies it once.
 Shapes: B batch, N labels, C joint space, F features of the decoder, h x w maps at stride 2 or 4, P their cells.
 """
 
@@ -40,6 +41,10 @@ class SpatialBlock(nn.Module):
         super().__init__()
         self.bottleneck, self.depth = kind == "bottleneck", depth
         self.kernel = nn.Conv2d(1, 1, 3, padding=1)
+        # A random kernel as often has a negative sum, which turns all scores around; applied an odd number of times, or
+        # often, it does not come back from there.
+        nn.init.dirac_(self.kernel.weight)
+        nn.init.zeros_(self.kernel.bias)  # type: ignore[arg-type]
         self.activation = nn.Tanh() if activation == "tanh" else nn.LeakyReLU(0.01)
 
     def forward(self, scores_BNhw: Tensor) -> Tensor:
