@@ -8,7 +8,8 @@ run is only measured, and one that was cut goes on. Then `sightword evaluate` of
 that no training shows (suites scenes_language and scenes_composed), and on the emoji of vendors that none shows
 (emoji_vendors: classification).
 
---parts: some of negation, long, composed. --set KEY=VALUE: for every training but the quickstart's.
+--parts: some of negation, long, composed. --set KEY=VALUE: for every training but the quickstart's. --have RUN=MODEL:
+one that is there already, for all seeds: `--have base=runs/scenes-clip/model` (they then have their start in common).
 """
 
 from __future__ import annotations
@@ -88,19 +89,24 @@ COMPOSED = tuple(
 
 
 def train_all(asked: argparse.Namespace, seed: int) -> dict[str, Path]:
-    """Folders of models by the names of their runs."""
-    models: dict[str, Path] = {}
-    wanted = ["start", "base", *(run for part in asked.parts for run in PARTS[part])]
-    for name in wanted:
-        recipe, start, _ = RUNS[name]
-        changes = [f"seed={seed}"]
-        if start is not None:
-            changes += [f"model.start={models[start]}", *asked.set]
-        out = asked.out / f"{name}-{seed}"
-        print(f"{name}, seed {seed}", flush=True)
-        result = run_training(read_recipe(RECIPES / recipe, changes), out).result
-        print(f"  {result.minutes:.1f} minutes", flush=True)
-        models[name] = result.model
+    """Folders of models by the names of their runs, and what they began as before them."""
+    models = {name: Path(model) for name, _, model in (told.partition("=") for told in asked.have)}
+
+    def trained(name: str) -> Path:
+        if name not in models:
+            recipe, start, _ = RUNS[name]
+            changes = [f"seed={seed}"]
+            if start is not None:
+                changes += [f"model.start={trained(start)}", *asked.set]
+            print(f"{name}, seed {seed}", flush=True)
+            result = run_training(read_recipe(RECIPES / recipe, changes), asked.out / f"{name}-{seed}").result
+            print(f"  {result.minutes:.1f} minutes", flush=True)
+            models[name] = result.model
+        return models[name]
+
+    for part in asked.parts:
+        for name in PARTS[part]:
+            trained(name)
     return models
 
 
@@ -121,6 +127,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--have", nargs="+", default=[], metavar="RUN=MODEL")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
 
@@ -128,10 +135,11 @@ def main() -> None:
     for seed in asked.seeds:
         models = train_all(asked, seed)
         for name in (name for name in models if name in SUITES):
+            model = sightword.load(models[name])
             before = RUNS[name][2]
-            compared = [models[one] for one in (before, name) if one is not None]
+            compared: list[Path | sightword.Model] = [models[before], model] if before in models else [model]
             evaluation = sightword.evaluate(compared, SUITES[name], out=asked.out / "results")
-            own = {r.data["name"]: r for r in evaluation.records if r.model["name"].startswith(f"{name}-")}
+            own = {r.data["name"]: r for r in evaluation.records if r.model["fingerprint"] == model.fingerprint}
             for figure in (*LANGUAGE, *COMPOSED):
                 row = found(own, figure)
                 if row is not None:
