@@ -260,37 +260,6 @@ def test_aro(tmp_path: Path) -> None:
     assert asked("aro_attribution", tmp_path).kinds == ("white and black",)
 
 
-@pytest.mark.parametrize(
-    ("name", "file", "picture"),
-    [
-        ("coco_order", "coco/coco_karpathy_test.json", "val2014/COCO_val2014_000000391895.jpg"),
-        ("flickr30k_order", "flickr30k/flickr30k_test.json", "flickr30k-images/1007129816.jpg"),
-    ],
-)
-def test_word_order(tmp_path: Path, name: str, file: str, picture: str) -> None:
-    captions = ["A man with a red helmet, on a small moped.", "no no no no no", "Too short", "Four words are here!"]
-    write(tmp_path / file, json.dumps([{"image": picture, "caption": captions}]))
-    write((tmp_path / file).parent / picture, picture_bytes(0, "jpeg"))
-    data = asked(name, tmp_path)
-    assert data.keys == [picture]
-    assert "2 captions of fewer than 4 words, or of the same ones, are left out" in data.made
-    first, second = data.questions
-    assert (right(first), right(second)) == ("a man with a red helmet on a small moped", "four words are here")
-    options = dict(zip(first.kinds, first.texts, strict=True))
-    assert {*options} == {"caption", "trigrams", "within trigrams", "all words"}
-    words = right(first).split()
-    for kind, text in options.items():
-        assert sorted(text.split()) == sorted(words)
-        assert (text == right(first)) == (kind == "caption")
-    parts = [options["within trigrams"].split()[start : start + 3] for start in range(0, 10, 3)]
-    assert [sorted(part) for part in parts] == [sorted(words[start : start + 3]) for start in range(0, 10, 3)]
-    assert "a man with" in options["trigrams"]
-    assert asked(name, tmp_path).questions == data.questions
-    write(tmp_path / file, json.dumps([{"image": picture, "caption": [None]}]))
-    with pytest.raises(RequestError, match="is no list of pictures with captions"):
-        asked(name, tmp_path)
-
-
 def test_urban1k(tmp_path: Path) -> None:
     root = tmp_path / "Urban1k"
     pictures(root / "image", ["1.jpg", "2.jpg", "10.jpg"])
